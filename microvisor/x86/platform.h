@@ -1,0 +1,125 @@
+/* Between the files of x86/ and boot/; what trap.c calls is in trap.h. */
+#pragma once
+
+#include <stdarg.h>
+
+#include "core/cpu.h"
+
+/* ---- processor (cpu.c) ------------------------------------------------------------------------- */
+
+#define SELECTOR_KERNEL_CODE 0x08u
+#define SELECTOR_KERNEL_DATA 0x10u
+#define SELECTOR_USER_DATA 0x18u /* SYSRET wants data before code (SDM 2B, SYSRET) */
+#define SELECTOR_USER_CODE 0x20u
+#define SELECTOR_TSS 0x28u
+#define TSS_NO_BITMAP 0xffffu /* beyond the limit: every port faults */
+
+enum { IST_NMI = 1, IST_DOUBLE_FAULT = 2, IST_MACHINE_CHECK = 3, IST_DEBUG = 4, IST_COUNT = 4 };
+
+/* Why cpu->switch_slow is set. */
+enum switch_slow {
+    SLOW_FPU = 1,     /* FPU registers are live */
+    SLOW_PORTS = 2,   /* the port bitmap of ports_loaded is in force */
+    SLOW_FS = 4,      /* a thread of this CPU has an FS base: from then on always */
+    SLOW_BARRIER = 8, /* mitigations between tasks: always */
+};
+
+extern char idt[]; /* one page */
+
+/* A CPU's stacks lie in one block: the kernel's, then a page for each interrupt stack. */
+#define CPU_STACKS_ORDER 3u
+#define CPU_STACKS_BYTES (PAGE_SIZE << CPU_STACKS_ORDER)
+#define CPU_KERNEL_STACK_BYTES (CPU_STACKS_BYTES - IST_COUNT * PAGE_SIZE)
+
+/* On the CPU itself, with number and x86.stacks set: segments and gates, so that a fault is reported;
+ * then all that depends on features. */
+void cpu_init(struct cpu *cpu);
+void cpu_init_features(struct cpu *cpu);
+void cpu_load_tr(struct cpu *cpu); /* also after a VM exit, which shrinks its limit */
+
+/* ---- ACPI (acpi.c), APICs (apic.c, ioapic.c), the other processors (smp.c) ------------------------ */
+
+#define ACPI_IOAPICS_MAX 8u
+
+#define DMAR_UNITS_MAX 8u
+#define DMAR_DEVICES_MAX 64u
+
+/* The IOMMU's units, from the DMAR table. */
+struct dmar_facts {
+    bool all_devices;
+    bool remaps_interrupts; /* units that can do it may */
+    unsigned ioapic_count;  /* by what their messages name them */
+    struct {
+        uint8_t id;
+        uint16_t source;
+    } ioapics[ACPI_IOAPICS_MAX];
+    unsigned device_count; /* else those that they see: what their requests name */
+    uint16_t devices[DMAR_DEVICES_MAX];
+    unsigned unit_count;
+    paddr_t units[DMAR_UNITS_MAX]; /* their registers */
+};
+
+struct acpi_facts {
+    paddr_t local_apic;
+    unsigned cpu_count; /* usable processors in the order of the table; the boot CPU is among them */
+    uint32_t apic_ids[CPUS_MAX];
+    unsigned cpus_left_out; /* beyond CPUS_MAX, or with an identifier above 254 */
+    unsigned ioapic_count;
+    struct {
+        paddr_t address;
+        uint32_t gsi_base;
+        uint8_t id;
+    } ioapics[ACPI_IOAPICS_MAX];
+    uint32_t nmi_lints; /* bit n: local interrupt pin n is an NMI */
+    struct dmar_facts dmar;
+};
+
+/* rsdp is the loader's, or 0. Without ACPI the facts are those of a PC with one processor. */
+void acpi_read(paddr_t rsdp, struct acpi_facts *facts);
+
+/* The DMAR table behind its header (dmar.c). False: there is something in it that is not as it should be, and nothing
+ * of it is to be used. */
+bool dmar_read(struct dmar_facts *facts, const uint8_t *body, uint32_t size_bytes);
+
+/* Switches the IOMMU's units on: from then on no device reaches memory (vtd.c). NULL, or why not. */
+const char *vtd_init(const struct acpi_facts *facts);
+
+/* Interrupt messages through a table that the kernel alone writes (vtd.c). Makes the entry of a CPU's vector, which only
+ * `source` may use. False: there is no such table, messages name CPU and vector themselves. */
+#define SOURCE_ANY UINT32_MAX
+#define REMAP_INDEX(cpu, vector) ((uint32_t)(cpu) << 8 | (vector))
+bool remap_set(unsigned cpu, unsigned vector, bool level, uint32_t source);
+void remap_clear(unsigned cpu, unsigned vector);
+
+void dma_fault_route(unsigned cpu, unsigned vector);
+void dma_fault_mask(bool masked);
+
+void ioapic_init(const struct acpi_facts *facts);
+void apic_init(const struct acpi_facts *facts);
+void apic_init_cpu(struct cpu *cpu); /* on each CPU */
+
+/* Interrupt command register, low half (SDM 3, 11.6.1). */
+enum apic_command { APIC_NMI = 0x00400, APIC_INIT = 0x04500, APIC_STARTUP = 0x04600 };
+void apic_send(uint32_t apic_id, uint32_t command);
+
+/* The timer's calibration: it counts down, or stops; what it shows; so many counts are so many TSC ticks. */
+void apic_timer_run(bool on);
+uint32_t apic_timer_count(void);
+void apic_timer_calibrate(uint32_t count, uint64_t tsc_ticks);
+
+/* Starts all of them through a free page below 640 KiB; each ends by calling ready(), which does not
+ * return. Those that do not come are told and left out. */
+void smp_init(const struct acpi_facts *facts, paddr_t trampoline_page, void (*ready)(void));
+
+/* ---- time (tsc.c) ------------------------------------------------------------------------------ */
+
+extern uint64_t tsc_calibration_ticks;
+void tsc_init(void);
+
+/* ---- console and stopping ---------------------------------------------------------------------- */
+
+void console_init(bool enabled);
+void vprintk(const char *format, va_list *arguments);
+_Noreturn void machine_halt(void); /* this CPU; with debug-exit the whole emulator */
+extern bool panic_under_way;
+extern bool panic_debug_exit; /* option debug-exit: a panic ends the emulator */

@@ -1,0 +1,1 @@
+/* Nothing of <stdio.h> is used by what is built of lwIP. */
