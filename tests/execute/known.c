@@ -122,6 +122,16 @@ static bool system_long(const struct trial *trial, const struct outcome *hard,
            hard->kind == DONE && soft->kind == FAULT && soft->vector == 13 && soft->error != 0;
 }
 
+/* The descriptor of 16 bytes can be wrong in several ways at once. */
+static bool system_order(const struct trial *trial, const struct outcome *hard,
+                         const struct outcome *soft)
+{
+    bool tells = (hard->vector == 11 || hard->vector == 13 || hard->vector == 14) &&
+                 (soft->vector == 11 || soft->vector == 13 || soft->vector == 14);
+    return (trial->form->special & SYSTEM) && trial->mode >= MODE_COMPATIBILITY_16 &&
+           hard->kind == FAULT && soft->kind == FAULT && tells && hard->vector != soft->vector;
+}
+
 static bool rights_long(const struct trial *trial, const struct outcome *hard,
                         const struct outcome *soft)
 {
@@ -364,6 +374,10 @@ static struct known table[] = {
      "QEMU's LLDT and LTR take a TSS of 16 bits and bases that are not canonical in long mode; SDM "
      "2A: #GP",
      true, false, system_long, 0},
+    {"system_order",
+     "LLDT and LTR in long mode: Bochs looks at the second half of a descriptor before it looks if "
+     "the segment is present; the manual does not say which is first",
+     true, true, system_order, 0},
     {"rights_long",
      "LAR and LSL in long mode: Bochs wants a good second half of a system descriptor, QEMU takes "
      "types "
