@@ -360,6 +360,11 @@ $(B)/guests/told/told-64: $(B)/guests/told/told-32
 $(B)/guests/told/told-image: $(TOLD_SOURCES) guests/told/told.ld Makefile | $(SETUP_RUN)
 	$(call say,CC,$@)mkdir -p $(@D) && $(CC) $(TOLD_FLAGS) -DADDRESSES -o $@.elf $(TOLD_SOURCES) && objcopy -O binary $@.elf $@
 
+# A 32-bit kernel that switches tasks by hardware.
+TASKS := $(B)/guests/tasks/tasks
+$(TASKS): guests/tasks/head.S guests/tasks/tasks.c guests/told/told.ld lib/port.h Makefile | $(SETUP_RUN)
+	$(call say,CC,$@)mkdir -p $(@D) && $(CC) $(TOLD_FLAGS) -o $@ $(filter %.c %.S,$^)
+
 # Kernels with a 16-bit entry alone: a zImage and a bzImage of protocol 2.00, a zImage of 2.01, a bzImage of 2.02.
 REAL := $(addprefix $(B)/guests/real/,zimage-200 bzimage-200 zimage-201 bzimage-202)
 REAL_FLAGS := -m16 -march=i386 -std=gnu17 -Os $(WARNINGS) -ffreestanding -fno-pic -fno-pie -mgeneral-regs-only \
@@ -370,7 +375,7 @@ $(REAL): $(B)/guests/real/%: guests/real/head.S guests/real/real.c guests/real/r
 	    -o $@.elf guests/real/head.S guests/real/real.c && objcopy -O binary $@.elf $@
 
 .PRECIOUS: $(B)/guests/tiny/%.elf
-guests: $(GUEST_PROBES) $(TINY_GUESTS:%=$(B)/guests/tiny/%) $(METRONOME) $(MACH_BOOTSTRAP) $(TOLD) $(REAL) firmware | $(SETUP_RUN) ## make the Linux guests' kernels and initramfs (build/guests/linux)
+guests: $(GUEST_PROBES) $(TINY_GUESTS:%=$(B)/guests/tiny/%) $(METRONOME) $(MACH_BOOTSTRAP) $(TOLD) $(TASKS) $(REAL) firmware | $(SETUP_RUN) ## make the Linux guests' kernels and initramfs (build/guests/linux)
 	$(Q)for kind in $(GUEST_KINDS); do \
 	    [ ! -f "$(GUESTS_CACHE)/$$kind/release" ] || $(PYTHON) guests/linux/build.py --kind $$kind \
 	        --guests "$(GUESTS_CACHE)" --probes $(B)/guests/linux --output $(B)/guests/linux || exit 1; done

@@ -287,12 +287,52 @@ static void exit_triple_fault(struct vcpu *vcpu, const struct message *exit)
     machine_end(vcpu->machine, ROOT_GUEST_PANIC);
 }
 
+/* An event that came by a task gate is the new task's now. */
+static void take_event(struct vcpu *vcpu, struct execute_task_switch *to)
+{
+    struct vcpu_state *state = vcpu->state;
+    uint64_t event = state->pending_event;
+    bool software = (event >> 8 & 7) >= VCPU_EVENT_SOFTWARE_INTERRUPT;
+    to->source = EXECUTE_TASK_GATE;
+    to->has_error = (event & VCPU_EVENT_HAS_ERROR) != 0;
+    to->external = !software;
+    to->next_rip = vcpu->rip + (software ? event >> VCPU_EVENT_LENGTH_SHIFT & 15 : 0);
+    if ((event >> 8 & 7) == VCPU_EVENT_NMI)
+        vcpu->interruptibility |= VCPU_BLOCKED_BY_NMI;
+    state->pending_event = 0;
+    vcpu->dirty |= VCPU_GROUP_EVENT;
+    vcpu->event_in_flight = false;
+}
+
 static void exit_task_switch(struct vcpu *vcpu, const struct message *exit)
 {
-    (void)exit;
-    report(vcpu, "it switches tasks by hardware, which this VMM does not do",
-           "use a 64-bit system, or one that does not use task gates");
-    machine_end(vcpu->machine, ROOT_GUEST_PANIC);
+    unsigned length = LENGTH(exit, 0);
+    struct execute_task_switch to = {.selector = (uint16_t)exit->w[0],
+                                     .source = exit->w[0] >> 30 & 3,
+                                     .error = (uint32_t)exit->w[1],
+                                     .next_rip = vcpu->rip + length};
+    enum execute_result result = EXECUTE_DONE;
+    uint64_t event = 0;
+    uint32_t changed = 0;
+    const char *what = NULL;
+    vcpu_need(vcpu, EXECUTE_GROUPS | VCPU_GROUP_TABLES | VCPU_GROUP_DEBUG | VCPU_GROUP_EVENT);
+    if (vcpu->event_in_flight)
+        take_event(vcpu, &to);
+    else if (!length)
+        result = execute_next_rip(&vcpu->world, &to);
+    if (to.source == EXECUTE_TASK_IRET)
+        vcpu->interruptibility &= ~(uint32_t)VCPU_BLOCKED_BY_NMI;
+    if (result == EXECUTE_DONE)
+        result = execute_task_switch(&vcpu->world, &to, &event, &changed, &what);
+    vcpu_take_state(vcpu, changed);
+    if (changed & VCPU_GROUP_RIP) {
+        vcpu->rip = vcpu->state->rip;
+        vcpu->set_rip = true;
+    }
+    if (result == EXECUTE_FAULT)
+        vcpu_inject(vcpu, event);
+    else if (result != EXECUTE_DONE)
+        vcpu_stop_guest(vcpu, "it switches to a task whose segment is not in memory");
 }
 
 static void exit_odd(struct vcpu *vcpu, const struct message *exit)

@@ -122,14 +122,22 @@ static bool system_long(const struct trial *trial, const struct outcome *hard,
            hard->kind == DONE && soft->kind == FAULT && soft->vector == 13 && soft->error != 0;
 }
 
+static bool system_compatibility(const struct trial *trial, const struct outcome *hard,
+                                 const struct outcome *soft)
+{
+    (void)hard, (void)soft;
+    return (trial->form->special & SYSTEM) &&
+           (trial->mode == MODE_COMPATIBILITY_16 || trial->mode == MODE_COMPATIBILITY_32);
+}
+
 /* The descriptor of 16 bytes can be wrong in several ways at once. */
 static bool system_order(const struct trial *trial, const struct outcome *hard,
                          const struct outcome *soft)
 {
     bool tells = (hard->vector == 11 || hard->vector == 13 || hard->vector == 14) &&
                  (soft->vector == 11 || soft->vector == 13 || soft->vector == 14);
-    return (trial->form->special & SYSTEM) && trial->mode >= MODE_COMPATIBILITY_16 &&
-           hard->kind == FAULT && soft->kind == FAULT && tells && hard->vector != soft->vector;
+    return (trial->form->special & SYSTEM) && trial->mode == MODE_LONG && hard->kind == FAULT &&
+           soft->kind == FAULT && tells && hard->vector != soft->vector;
 }
 
 static bool rights_long(const struct trial *trial, const struct outcome *hard,
@@ -313,8 +321,9 @@ static bool reads_more(const struct trial *trial, const struct outcome *hard,
 static bool alignment_first(const struct trial *trial, const struct outcome *hard,
                             const struct outcome *soft)
 {
-    return trial->form->group == GROUP_VECTOR && (trial->form->special & WIDE) &&
-           trial->target % 16 != 0 && hard->kind == FAULT && hard->vector == 13 &&
+    bool aligned = (trial->form->group == GROUP_VECTOR && (trial->form->special & WIDE)) ||
+                   (trial->form->opcode == 0x0fc7 && trial->operand_bytes == 8); /* CMPXCHG16B */
+    return aligned && trial->target % 16 != 0 && hard->kind == FAULT && hard->vector == 13 &&
            soft->kind == FAULT && soft->vector == 12;
 }
 
@@ -374,8 +383,13 @@ static struct known table[] = {
      "QEMU's LLDT and LTR take a TSS of 16 bits and bases that are not canonical in long mode; SDM "
      "2A: #GP",
      true, false, system_long, 0},
+    {"system_compatibility",
+     "QEMU's LLDT and LTR take descriptors of 16 bytes in compatibility mode too; SDM 2A, LLDT: in "
+     "64-bit mode",
+     true, false, system_compatibility, 0},
     {"system_order",
-     "LLDT and LTR in long mode: Bochs looks at the second half of a descriptor before it looks if "
+     "LLDT and LTR in 64-bit code: Bochs looks at the second half of a descriptor before it looks "
+     "if "
      "the segment is present; the manual does not say which is first",
      true, true, system_order, 0},
     {"rights_long",
@@ -445,7 +459,7 @@ static struct known table[] = {
      "half",
      true, false, reads_more, 0},
     {"alignment_first",
-     "a misaligned operand beyond a stack's limit: the manual does not say which fault is first",
+     "a misaligned operand that is not in the stack: the manual does not say which fault is first",
      false, true, alignment_first, 0},
     {"vector_alignment", "QEMU looks at no alignment of 16 bytes; SDM 1, 4.1.1: #GP", true, false,
      vector_alignment, 0},

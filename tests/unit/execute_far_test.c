@@ -93,7 +93,7 @@ TEST(far_verify, "VERR and VERW know code from data")
 }
 
 TEST(far_system_segments,
-     "LLDT and LTR take descriptors of 16 bytes in long mode; a task becomes busy")
+     "LLDT and LTR take descriptors of 16 bytes in 64-bit code; a task becomes busy")
 {
     BEGIN(8, "\x0f\x00\x17"); /* lldt [rdi] */
     operand(OPERAND, 32, 2);
@@ -118,6 +118,10 @@ TEST(far_system_segments,
     START(8, "\x0f\x00\x1f");
     world.state->gpr[7] = WINDOW_LINEAR;
     expect_fault(PROTECTION); /* a program */
+    BEGIN(4, "\x0f\x00\x17");
+    operand(OPERAND, 32, 2);
+    EXPECT(world_execute(), EXECUTE_DONE);
+    EXPECT(world.state->segment[VCPU_LDTR].base, 0x1234);
 }
 
 TEST(far_branches, "JMP, CALL and RET between segments of one level")

@@ -125,6 +125,25 @@ enum execute_result {
 enum execute_result execute_instruction(struct execute_world *world, uint64_t *event,
                                         uint32_t *changed, const char **what);
 
+/* A task switch by hardware: execute_task.c. The processor has checked gates and privileges. */
+struct execute_task_switch {
+    uint16_t selector; /* of the new task's segment */
+    enum { EXECUTE_TASK_CALL, EXECUTE_TASK_IRET, EXECUTE_TASK_JMP, EXECUTE_TASK_GATE } source;
+    bool has_error; /* an exception's, for the new task's stack */
+    uint32_t error;
+    uint32_t external; /* 1: by an interrupt or exception, not by an instruction; of error codes */
+    uint64_t next_rip; /* where the old task goes on */
+};
+
+/* As execute_instruction, but for the new RIP, which is given with *changed. Once VCPU_GROUP_RIP is in it, the state is the new
+ * task's, also with EXECUTE_FAULT: the fault is the new task's then. */
+enum execute_result execute_task_switch(struct execute_world *world,
+                                        const struct execute_task_switch *to, uint64_t *event,
+                                        uint32_t *changed, const char **what);
+
+/* For a processor that does not tell an instruction's length: where it ends. AMD-V takes an INT n for a CALL: mended too. */
+enum execute_result execute_next_rip(struct execute_world *world, struct execute_task_switch *to);
+
 /* The same at once for an access to a device that was executed before, of an exit with fault_access, if the world has
  * device_read and device_write. False: nothing was done, or the device refused; execute_instruction then does it. */
 bool execute_again(struct execute_world *world, uint32_t *changed);

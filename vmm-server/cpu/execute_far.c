@@ -4,16 +4,6 @@
  */
 #include "cpu/execute_internal.h"
 
-enum system_type {
-    TYPE_TSS_16 = 1,
-    TYPE_LDT = 2,
-    TYPE_TSS_16_BUSY = 3,
-    TYPE_CALL_GATE_16 = 4,
-    TYPE_TASK_GATE = 5,
-    TYPE_TSS = 9,
-    TYPE_TSS_BUSY = 11,
-    TYPE_CALL_GATE = 12,
-};
 #define BIT(type) (1u << (type))
 #define LAR_LEGACY                                                                       \
     (BIT(TYPE_TSS_16) | BIT(TYPE_LDT) | BIT(TYPE_TSS_16_BUSY) | BIT(TYPE_CALL_GATE_16) | \
@@ -22,7 +12,6 @@ enum system_type {
 #define GATES     (BIT(TYPE_CALL_GATE_16) | BIT(TYPE_TASK_GATE) | BIT(TYPE_CALL_GATE))
 #define LAR_MASK  0x00f0ff00u
 #define HIGH_TYPE 0x1f00u /* of the upper half of a descriptor of 16 bytes: 0 */
-#define TYPE_BUSY 2u
 
 static bool in_long_mode(const struct execution *x)
 {
@@ -224,12 +213,13 @@ static enum execute_result verify(struct execution *x, uint16_t selector, bool w
 
 /* ---- System segments ------------------------------------------------------------------------- */
 
-/* In long mode the descriptor has 16 bytes: the base's upper half, and a type of 0. */
+/* In 64-bit code, not in all of long mode, the descriptor has 16 bytes (SDM 2A, LLDT and LTR): the base's upper half, and
+ * a type of 0. */
 static enum execute_result read_upper(struct execution *x, uint16_t selector, uint64_t linear,
                                       struct vcpu_segment *segment)
 {
     uint64_t upper;
-    if (!in_long_mode(x))
+    if (x->code_bytes != 8)
         return EXECUTE_DONE;
     if (!execute_has_descriptor(x, (uint16_t)((selector | 7u) + 1)))
         return execute_raise_error(x, EXCEPTION_PROTECTION, selector & SELECTOR_BITS);

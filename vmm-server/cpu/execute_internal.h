@@ -40,9 +40,11 @@ struct execution {
 
 enum exception {
     EXCEPTION_DIVIDE = 0,
+    EXCEPTION_DEBUG = 1,
     EXCEPTION_BOUND = 5,
     EXCEPTION_INVALID_OPCODE = 6,
     EXCEPTION_NO_DEVICE = 7, /* no vector registers now */
+    EXCEPTION_TASK = 10,     /* a task's segment is invalid */
     EXCEPTION_NOT_PRESENT = 11,
     EXCEPTION_STACK = 12,
     EXCEPTION_PROTECTION = 13,
@@ -228,6 +230,19 @@ enum descriptor {
     DESCRIPTOR_BIG = 1 << 14,
     DESCRIPTOR_PAGES = 1 << 15, /* its limit counts pages */
 };
+
+/* Of system segments (SDM 3A, table 3-2). */
+enum system_type {
+    TYPE_TSS_16 = 1,
+    TYPE_LDT = 2,
+    TYPE_TSS_16_BUSY = 3,
+    TYPE_CALL_GATE_16 = 4,
+    TYPE_TASK_GATE = 5,
+    TYPE_TSS = 9,
+    TYPE_TSS_BUSY = 11,
+    TYPE_CALL_GATE = 12,
+};
+#define TYPE_BUSY         2u /* the bit that makes a task's segment busy */
 
 #define LEVEL(attributes) ((attributes) >> 5 & 3u)
 #define SELECTOR_TABLE    4u /* of the local table */
