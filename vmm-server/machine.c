@@ -22,7 +22,12 @@
 #define APIC_BASE_ADDRESS 0xffffffffff000ull
 #define MSR_APIC_BASE     0x1bu
 #define APIC_X2APIC       (1ull << 10)
-#define PHYSICAL_BITS     0x80000008u
+/* Leaves of CPUID, and of XSAVE's the upper halves of ZMM0 to ZMM15. */
+#define FEATURES      0x1u
+#define STRUCTURED    0x7u
+#define XSAVE         0xdu
+#define XSAVE_UPPER   6u
+#define PHYSICAL_BITS 0x80000008u
 
 /* IA32_MISC_ENABLE at the start (SDM 4): fast strings; no branch trace store, no precise events. */
 #define MISC_ENABLE                      (1ull << 0 | 1ull << 11 | 1ull << 12)
@@ -417,6 +422,20 @@ static void init_vcpu(struct machine *machine, unsigned n, uint64_t tsc_offset)
         mtrr_as_by_firmware(&vcpu->mtrr);
     vcpu->tsc_offset = tsc_offset;
     local_apic_set_tsc_offset(&vcpu->apic, tsc_offset, ticks());
+}
+
+void machine_know_processor(struct machine *machine, uint64_t xcr0_allowed, bool speculation)
+{
+    const struct cpuid_guest guest = {0};
+    struct cpuid_policy *cpuid = &machine->cpuid;
+    cpuid->xcr0_allowed = xcr0_allowed;
+    cpuid->speculation = speculation;
+    for (unsigned n = 0; n < machine->vcpu_count; n++) {
+        struct execute_world *of = &machine->vcpus[n].world;
+        of->features = cpuid_answer(cpuid, &guest, FEATURES, 0).ecx |
+                       (uint64_t)cpuid_answer(cpuid, &guest, STRUCTURED, 0).ebx << 32;
+        of->upper_offset = cpuid_answer(cpuid, &guest, XSAVE, XSAVE_UPPER).ebx;
+    }
 }
 
 void machine_begin_x2apic(struct machine *machine)

@@ -48,12 +48,11 @@ struct vcpu {
     struct execute_world world;
     enum vcpu_phase phase;
     /* For the next call of the vCPU. */
-    uint64_t event; /* to be injected; stays until the guest has it */
-    uint64_t
-        waiting;    /* handed out by its APIC to wait for the guest during this call */
-    uint32_t dirty; /* groups of the state page */
-    bool set_rip;   /* go on at `rip` */
-    uint64_t rip;   /* of the instruction that exited, or the next one */
+    uint64_t event;       /* to be injected; stays until the guest has it */
+    uint64_t waiting;     /* handed out by its APIC to wait for the guest during this call */
+    uint32_t dirty;       /* groups of the state page */
+    bool set_rip;         /* go on at `rip` */
+    uint64_t rip;         /* of the instruction that exited, or the next one */
     bool event_in_flight; /* one that an exit cut is in the kernel: give no other */
     bool nmi_pending, extint_pending;
     uint32_t interruptibility; /* enum vcpu_interruptibility of the last exit */
@@ -126,6 +125,9 @@ bool machine_init(struct machine *machine, const struct vmm_start *start, char *
 /* The local APICs begin in x2APIC mode, as much firmware leaves them: a 64-bit kernel then needs no page in memory for them.
  * Else they begin as a processor's do, which every system knows. Before any vCPU runs. */
 void machine_begin_x2apic(struct machine *machine);
+/* What kernel and processor let guests have, which the first vCPU is told: CPUID shows the rest accordingly, and
+ * instruction execution does no more than CPUID shows. Before any vCPU runs. */
+void machine_know_processor(struct machine *machine, uint64_t xcr0_allowed, bool speculation);
 /* Parts of machine_init and machine_attend: the devices (machine_devices.c). machine_devices_init is false if they do not
  * fit together, and fills in what ACPI tells of them. */
 bool machine_devices_init(struct machine *machine, struct acpi_machine *acpi);

@@ -415,10 +415,9 @@ static bool set_up(struct vcpu *vcpu)
         sys_control(vcpu->slot, CONTROL_VCPU_READ, VCPU_GROUP_POLICY, 0, 0, 0).status != STATUS_OK)
         return false;
     vcpu->msr_direct = state->msr_direct;
-    if (vcpu->number == 0) {
-        machine->cpuid.xcr0_allowed = state->xcr0_allowed;
-        machine->cpuid.speculation = (state->msr_direct & VCPU_MSR_SPEC_CTRL) != 0;
-    }
+    if (vcpu->number == 0)
+        machine_know_processor(machine, state->xcr0_allowed,
+                               (state->msr_direct & VCPU_MSR_SPEC_CTRL) != 0);
     return true;
 }
 

@@ -6,15 +6,15 @@
  *           64-bit code: moves, arithmetic, shifts, bits, exchanges, strings and string port accesses with REP (runs of
  *           a page at once), segment registers and descriptor tables, what looks at descriptors, far branches within a
  *           privilege level, control registers; x87 but for its environment; moves and arithmetic of MMX, SSE and SSE2,
- *           their control and state; with segments, paging and faults as the processor has them. Flags are those that
- *           the processor makes which we run on, and so are results of x87 and SSE.
+ *           their control and state; moves of SSE3, SSE4, AVX and AVX2; with segments, paging and faults as the processor
+ *           has them. Flags are those that the processor makes which we run on, and so are results of x87 and SSE.
  * Missing:  far branches through gates, to another level or task, those with the address in the instruction, far calls
  *           between 64-bit and other code, IRET, INT; FLDENV, FNSTENV, FRSTOR, FNSAVE, XSAVE and its kin; vector
- *           instructions with an immediate, with a result in a general register, of SSE3 and later, and with VEX; branches
- *           with an operand size of 16 in 64-bit code, which the vendors do differently: these are reported. So is an x87
- *           exception that waits while CR0.NE is off. #AC, protection keys, shadow stacks, data breakpoints, the interrupt
- *           shadow of a load of SS, single steps, and the check of a port against the guest's TSS (the processor has made
- *           it).
+ *           instructions that are no moves with an immediate, with a result in a general register, of SSE3 and later, and
+ *           with VEX; AVX-512; integer ones with VEX; branches with an operand size of 16 in 64-bit code, which the vendors
+ *           do differently: these are reported. So is an x87 exception that waits while CR0.NE is off. #AC, protection keys,
+ *           shadow stacks, data breakpoints, the interrupt shadow of a load of SS, single steps, and the check of a port
+ *           against the guest's TSS (the processor has made it).
  * Spec:     Intel SDM volumes 1 to 3, June 2023; AMD APM 3 where the two differ: nowhere here.
  */
 #include "cpu/execute_internal.h"
@@ -409,6 +409,8 @@ enum execute_result execute_instruction(struct execute_world *world, uint64_t *e
         case MAP_ONE_BYTE: result = one_byte(&x); break;
         case MAP_0F: result = two_byte(&x); break;
         case MAP_0F38: result = execute_three_byte(&x); break;
+        case MAP_0F3A:
+        case MAP_VEX_0F ... MAP_VEX_0F3A: result = execute_avx(&x); break;
         default: result = execute_unknown(&x);
         }
         if (result == EXECUTE_DONE) {

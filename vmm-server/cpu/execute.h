@@ -27,6 +27,8 @@ struct instruction {
     int64_t displacement;       /* also the address of a moffs */
     uint64_t immediate;         /* sign-extended where the encoding says so */
     uint8_t second;             /* ENTER's other immediate */
+    uint8_t vector_bytes;       /* with VEX: 16 or 32, and another register; else 0 */
+    uint8_t source;
     const char *name; /* NULL from the fast decoder, which knows only what can be executed */
 };
 
@@ -65,6 +67,14 @@ struct execute_again {
     uint64_t value;
 };
 
+/* What the guest's CPUID shows of its processor: leaf 1's ECX, and above it leaf 7's EBX. */
+#define EXECUTE_SSE3   (1ull << 0)
+#define EXECUTE_SSSE3  (1ull << 9)
+#define EXECUTE_SSE4_1 (1ull << 19)
+#define EXECUTE_SSE4_2 (1ull << 20)
+#define EXECUTE_AVX    (1ull << 28)
+#define EXECUTE_AVX2   (1ull << (32 + 5))
+
 /* The world around the instruction. Addresses of `memory_*` are guest-physical; RAM and devices alike. */
 struct execute_world {
     /* The state page of the vCPU, all groups valid that EXECUTE_GROUPS names; VCPU_GROUP_INSTRUCTION alone with `need`. */
@@ -83,6 +93,9 @@ struct execute_world {
     bool (*control_read)(struct execute_world *world, unsigned number, uint64_t *value);
     bool (*control_write)(struct execute_world *world, unsigned number, uint64_t value);
     unsigned physical_bits; /* the guest's physical address width (CPUID 80000008 AL) */
+    uint64_t features;      /* EXECUTE_SSE3 and the like */
+    /* Where the upper halves of ZMM0 to ZMM15 are in the state page's `fpu` (CPUID 0D, 6, EBX); 0: not there. */
+    unsigned upper_offset;
     /* Of EXIT_GUEST_FAULT: w0 and w1, which save a page walk. fault_access 0: another kind of exit. */
     unsigned fault_access;
     uint64_t fault_gpa;

@@ -182,7 +182,9 @@ enum execute_result execute_three_byte(struct execution *x)
 {
     unsigned size_bytes = x->in.operand_bytes;
     uint64_t value, swapped;
-    if ((x->in.opcode & ~1u) != 0xf0 || x->in.repeat || x->in.mod == 3)
+    if ((x->in.opcode & ~1u) != 0xf0)
+        return execute_avx(x);
+    if (x->in.repeat || x->in.mod == 3)
         return execute_unknown(x);
     if (x->in.opcode == 0xf0)
         TRY(execute_read_operand(x, size_bytes, &value));

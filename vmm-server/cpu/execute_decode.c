@@ -46,6 +46,24 @@ static unsigned address_bytes(unsigned code_bytes, bool prefix)
     return (code_bytes == 2) != prefix ? 2 : 4;
 }
 
+/* What REX or VEX adds to the fields of ModRM and SIB. VEX has its bits inverted; outside 64-bit code it reaches the
+ * first eight registers alone (SDM 2A, 2.3.5). */
+struct extension {
+    unsigned r, x, b;
+    bool wide;
+};
+
+static struct extension extension_of(const ZydisDecodedInstruction *decoded, unsigned code_bytes)
+{
+    if (decoded->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
+        return (struct extension){decoded->raw.rex.R, decoded->raw.rex.X, decoded->raw.rex.B,
+                                  decoded->raw.rex.W};
+    if (code_bytes != 8)
+        return (struct extension){.wide = decoded->raw.vex.W};
+    return (struct extension){!decoded->raw.vex.R, !decoded->raw.vex.X, !decoded->raw.vex.B,
+                              decoded->raw.vex.W};
+}
+
 /* SDM 2A, table 2-1. */
 static void memory_operand_16(struct instruction *in, unsigned mod, unsigned rm)
 {
@@ -61,13 +79,13 @@ static void memory_operand_16(struct instruction *in, unsigned mod, unsigned rm)
 
 /* SDM 2A, tables 2-2 and 2-3. */
 static void memory_operand(struct instruction *in, const ZydisDecodedInstruction *decoded,
-                           unsigned code_bytes)
+                           const struct extension *extension, unsigned code_bytes)
 {
     enum { SP = 4, BP = 5 };
     unsigned mod = decoded->raw.modrm.mod, rm = decoded->raw.modrm.rm;
-    unsigned b = decoded->raw.rex.B << 3, base = rm;
+    unsigned b = extension->b << 3, base = rm;
     if (rm == SP) {
-        unsigned index = decoded->raw.sib.index | decoded->raw.rex.X << 3;
+        unsigned index = decoded->raw.sib.index | extension->x << 3;
         base = decoded->raw.sib.base;
         in->index = index == SP ? REGISTER_NONE : (uint8_t)index;
         in->scale = decoded->raw.sib.scale;
@@ -81,39 +99,60 @@ static void memory_operand(struct instruction *in, const ZydisDecodedInstruction
 }
 
 static void take_modrm(struct instruction *in, const ZydisDecodedInstruction *decoded,
-                       unsigned code_bytes)
+                       const struct extension *extension, unsigned code_bytes)
 {
     in->mod = decoded->raw.modrm.mod;
-    in->reg = decoded->raw.modrm.reg | decoded->raw.rex.R << 3;
-    in->rm = decoded->raw.modrm.rm | decoded->raw.rex.B << 3;
+    in->reg = (uint8_t)(decoded->raw.modrm.reg | extension->r << 3);
+    in->rm = (uint8_t)(decoded->raw.modrm.rm | extension->b << 3);
     if (in->mod == 3)
         return;
     if (in->address_bytes == 2)
         memory_operand_16(in, in->mod, decoded->raw.modrm.rm);
     else
-        memory_operand(in, decoded, code_bytes);
+        memory_operand(in, decoded, extension, code_bytes);
+}
+
+static uint8_t map_of(const ZydisDecodedInstruction *decoded)
+{
+    bool vex = decoded->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+    if (!vex && decoded->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
+        return MAP_OTHER;
+    switch (decoded->opcode_map) {
+    case ZYDIS_OPCODE_MAP_DEFAULT: return MAP_ONE_BYTE;
+    case ZYDIS_OPCODE_MAP_0F: return vex ? MAP_VEX_0F : MAP_0F;
+    case ZYDIS_OPCODE_MAP_0F38: return vex ? MAP_VEX_0F38 : MAP_0F38;
+    case ZYDIS_OPCODE_MAP_0F3A: return vex ? MAP_VEX_0F3A : MAP_0F3A;
+    default: return MAP_OTHER;
+    }
+}
+
+/* What VEX says beside the opcode: of it one prefix too. */
+static void take_vex(struct instruction *in, const ZydisDecodedInstruction *decoded,
+                     unsigned code_bytes)
+{
+    static const uint8_t repeats[] = {0, 0, REPEAT_EQUAL, REPEAT_NOT_EQUAL};
+    in->operand_prefix = decoded->raw.vex.pp == 1;
+    in->repeat = repeats[decoded->raw.vex.pp];
+    in->vector_bytes = decoded->raw.vex.L ? 32 : 16;
+    in->source = ~decoded->raw.vex.vvvv & (code_bytes == 8 ? 15 : 7);
 }
 
 static void take_fields(struct instruction *in, const ZydisDecodedInstruction *decoded,
                         unsigned code_bytes)
 {
     struct prefixes prefixes = scan_prefixes(decoded, code_bytes);
+    struct extension extension = extension_of(decoded, code_bytes);
     *in = (struct instruction){
         .length = decoded->length,
-        .map = decoded->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY ? MAP_OTHER
-               : decoded->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT      ? MAP_ONE_BYTE
-               : decoded->opcode_map == ZYDIS_OPCODE_MAP_0F           ? MAP_0F
-               : decoded->opcode_map == ZYDIS_OPCODE_MAP_0F38         ? MAP_0F38
-                                                                      : MAP_OTHER,
+        .map = map_of(decoded),
         .opcode = decoded->opcode,
         .has_modrm = (decoded->attributes & ZYDIS_ATTRIB_HAS_MODRM) != 0,
         .repeat = prefixes.repeat,
         .operand_prefix = prefixes.operand,
-        .operand_bytes =
-            (uint8_t)operand_bytes(code_bytes, prefixes.operand, decoded->raw.rex.W != 0),
+        .operand_bytes = (uint8_t)operand_bytes(code_bytes, prefixes.operand, extension.wide),
         .address_bytes = (uint8_t)address_bytes(code_bytes, prefixes.address),
         .rex = (decoded->attributes & ZYDIS_ATTRIB_HAS_REX) != 0,
-        .rex_w = decoded->raw.rex.W != 0,
+        .rex_w = extension.wide,
         .segment = VCPU_DS,
         .base = REGISTER_NONE,
         .index = REGISTER_NONE,
@@ -122,10 +161,12 @@ static void take_fields(struct instruction *in, const ZydisDecodedInstruction *d
         .second = decoded->raw.imm[1].size ? (uint8_t)decoded->raw.imm[1].value.u : 0,
     };
     /* Opcodes without ModRM have their register in the low bits. */
-    in->rm = (uint8_t)((decoded->opcode & 7) | decoded->raw.rex.B << 3);
+    in->rm = (uint8_t)((decoded->opcode & 7) | extension.b << 3);
     in->mod = 3;
     if (in->has_modrm)
-        take_modrm(in, decoded, code_bytes);
+        take_modrm(in, decoded, &extension, code_bytes);
+    if (decoded->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
+        take_vex(in, decoded, code_bytes);
     if (prefixes.segment >= 0) {
         in->segment = (uint8_t)prefixes.segment;
         in->segment_override = true;

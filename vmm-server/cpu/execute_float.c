@@ -88,7 +88,7 @@ enum execute_result execute_read_bytes(struct execution *x, uint64_t linear, voi
     for (unsigned done = 0, piece; done < size_bytes; done += piece) {
         uint64_t value;
         piece = size_bytes - done < 8 ? size_bytes - done : 8;
-        TRY(execute_read(x, &x->pages[0], linear + done, piece, &value));
+        TRY(execute_read(x, &x->pages[0], (linear + done) & x->rip_mask, piece, &value));
         memcpy((uint8_t *)data + done, &value, piece);
     }
     return EXECUTE_DONE;
@@ -101,7 +101,7 @@ enum execute_result execute_write_bytes(struct execution *x, uint64_t linear, co
         uint64_t value = 0;
         piece = size_bytes - done < 8 ? size_bytes - done : 8;
         memcpy(&value, (const uint8_t *)data + done, piece);
-        TRY(execute_write(x, &x->pages[1], linear + done, piece, value));
+        TRY(execute_write(x, &x->pages[1], (linear + done) & x->rip_mask, piece, value));
     }
     return EXECUTE_DONE;
 }

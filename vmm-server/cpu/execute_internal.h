@@ -6,7 +6,16 @@
 
 #include <stddef.h>
 
-enum opcode_map { MAP_ONE_BYTE, MAP_0F, MAP_0F38, MAP_OTHER };
+enum opcode_map {
+    MAP_ONE_BYTE,
+    MAP_0F,
+    MAP_0F38,
+    MAP_0F3A,
+    MAP_VEX_0F,
+    MAP_VEX_0F38,
+    MAP_VEX_0F3A,
+    MAP_OTHER
+};
 enum repeat { REPEAT_NONE, REPEAT_EQUAL = 0xf3, REPEAT_NOT_EQUAL = 0xf2 };
 
 #define REGISTER_NONE 0xffu
@@ -85,11 +94,13 @@ enum {
     CR4_OSXMMEXCPT = 1u << 10,
     CR4_UMIP = 1u << 11,
     CR4_LA57 = 1u << 12,
+    CR4_OSXSAVE = 1u << 18,
     CR4_SMEP = 1u << 20,
     CR4_SMAP = 1u << 21,
 };
 #define EFER_LMA (1ull << 10)
 #define EFER_NXE (1ull << 11)
+#define XCR0_AVX 6u /* with SSE: AVX instructions need both */
 
 /* With an error code: the selector whose descriptor is at fault, or 0. */
 static inline enum execute_result execute_raise_error(struct execution *x, enum exception vector,
@@ -135,6 +146,8 @@ enum execute_result execute_read(struct execution *x, struct execute_page *page,
                                  unsigned size_bytes, uint64_t *value);
 enum execute_result execute_write(struct execution *x, struct execute_page *page, uint64_t linear,
                                   unsigned size_bytes, uint64_t value);
+enum execute_result execute_probe(struct execution *x, uint64_t linear, unsigned size_bytes,
+                                  unsigned access);
 enum execute_result execute_probe_write(struct execution *x, uint64_t linear, unsigned size_bytes);
 enum execute_result execute_fetch(struct execution *x);
 /* These groups of the state page are there in whole from here on. */
@@ -297,15 +310,25 @@ enum execute_image {
     EXECUTE_IMAGE_XMM = 160,
     EXECUTE_IMAGE_LEGACY = 416,  /* what FXSAVE stores */
     EXECUTE_IMAGE_PRESENT = 512, /* XSTATE_BV: which parts are not as after a reset */
+    EXECUTE_IMAGE_AVX = 576,     /* the upper halves of YMM0 to YMM15 (13.5.3) */
 };
-#define EXECUTE_PRESENT_X87 1ull
-#define EXECUTE_PRESENT_SSE 2ull
+#define EXECUTE_PRESENT_X87   1ull
+#define EXECUTE_PRESENT_SSE   2ull
+#define EXECUTE_PRESENT_AVX   4ull
+#define EXECUTE_PRESENT_UPPER 64ull /* the upper halves of ZMM0 to ZMM15 */
+uint64_t execute_present(const struct execution *x);
 /* A part that is as after a reset is written out, so that one register of it can be changed. */
 void execute_make_present(struct execution *x, uint64_t part);
 void execute_enter_mmx(struct execution *x);
 /* What the system has turned off. */
 enum execute_result execute_vectors_enabled(struct execution *x, bool mmx);
 enum execute_result execute_vector(struct execution *x);
+/* The prefix chooses: none, 66, F3, F2. */
+enum vector_prefix { PLAIN, P66, PF3, PF2 };
+enum vector_prefix execute_vector_prefix(const struct execution *x);
+
+/* execute_avx.c */
+enum execute_result execute_avx(struct execution *x);
 
 /* execute_float.c */
 /* An exception of x87 that was not masked waits for the next instruction (SDM 1, 8.6). */

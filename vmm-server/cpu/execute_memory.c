@@ -183,12 +183,18 @@ enum execute_result execute_write(struct execution *x, struct execute_page *page
     return EXECUTE_DONE;
 }
 
-/* Faults now if a write there would, so that what comes before the write can still be left undone. */
-enum execute_result execute_probe_write(struct execution *x, uint64_t linear, unsigned size_bytes)
+/* Faults now if an access there would, so that what comes before it can still be left undone. At most a page. */
+enum execute_result execute_probe(struct execution *x, uint64_t linear, unsigned size_bytes,
+                                  unsigned access)
 {
     uint64_t gpa[2];
-    return crosses(linear, size_bytes) ? crossing(x, linear, VCPU_ACCESS_WRITE, gpa)
-                                       : execute_gpa(x, NULL, linear, VCPU_ACCESS_WRITE, gpa);
+    return crosses(linear, size_bytes) ? crossing(x, linear, access, gpa)
+                                       : execute_gpa(x, NULL, linear, access, gpa);
+}
+
+enum execute_result execute_probe_write(struct execution *x, uint64_t linear, unsigned size_bytes)
+{
+    return execute_probe(x, linear, size_bytes, VCPU_ACCESS_WRITE);
 }
 
 /* ---- Code ------------------------------------------------------------------------------------ */

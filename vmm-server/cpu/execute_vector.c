@@ -15,7 +15,7 @@ struct vector_form {
     bool high;  /* the upper half */
 };
 
-static uint64_t present(const struct execution *x)
+uint64_t execute_present(const struct execution *x)
 {
     uint64_t bits;
     memcpy(&bits, x->state->fpu + EXECUTE_IMAGE_PRESENT, sizeof bits);
@@ -25,12 +25,14 @@ static uint64_t present(const struct execution *x)
 void execute_make_present(struct execution *x, uint64_t part)
 {
     uint8_t *image = x->state->fpu;
-    uint64_t bits = present(x);
+    uint64_t bits = execute_present(x);
     const uint16_t control = CONTROL_RESET;
     if (bits & part)
         return;
     if (part == EXECUTE_PRESENT_SSE) {
         memset(image + EXECUTE_IMAGE_XMM, 0, 256);
+    } else if (part == EXECUTE_PRESENT_AVX) {
+        memset(image + EXECUTE_IMAGE_AVX, 0, 256);
     } else {
         memset(image, 0, 24);
         memset(image + EXECUTE_IMAGE_STACK, 0, 128);
@@ -57,10 +59,7 @@ void execute_enter_mmx(struct execution *x)
     image[EXECUTE_IMAGE_TAGS] = 0xff;
 }
 
-/* The prefix chooses: none, 66, F3, F2. */
-enum { PLAIN, P66, PF3, PF2 };
-
-static unsigned prefix_of(const struct execution *x)
+enum vector_prefix execute_vector_prefix(const struct execution *x)
 {
     if (x->in.repeat == REPEAT_EQUAL)
         return PF3;
@@ -70,7 +69,7 @@ static unsigned prefix_of(const struct execution *x)
 /* SDM 2A and 2B: MOVUPS and its kin, MOVDQA, MOVQ, MOVD, MOVNTx, MOVLPS, MOVHPS. */
 static struct vector_form form_of(const struct execution *x)
 {
-    unsigned prefix = prefix_of(x), wide = x->in.rex_w ? 8 : 4;
+    unsigned prefix = execute_vector_prefix(x), wide = x->in.rex_w ? 8 : 4;
     bool odd = x->in.opcode & 1;
     switch (x->in.opcode) {
     case 0x10:
@@ -158,7 +157,7 @@ enum execute_result execute_vector(struct execution *x)
     uint64_t linear;
     uint8_t *at;
     if (!form.bytes)
-        return execute_vector_compute(x, prefix_of(x));
+        return execute_avx(x);
     if (x->in.mod == 3 || !x->world->vectors)
         return execute_unknown(x);
     TRY(execute_vectors_enabled(x, form.mmx));
