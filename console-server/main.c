@@ -23,14 +23,14 @@ static void line_interrupt(void)
 {
     uint8_t data[INPUT_BYTES];
     size_t n;
-    uart_interrupt(&server.uart);
+    /* First: an edge from here on is not one too many. */
+    sys_control(TASK_SLOT_INTERRUPT, CONTROL_INTERRUPT_ACK, 0, 0, 0, 0);
     while ((n = uart_receive(&server.uart, data, sizeof data)) > 0) {
         if (server.framed)
             frames_input(&server, data, n);
         else
             terminal_input(&server, data, n);
     }
-    sys_control(TASK_SLOT_INTERRUPT, CONTROL_INTERRUPT_ACK, 0, 0, 0, 0);
 }
 
 /* Lets out what can go out, and answers a flush once all is out. */

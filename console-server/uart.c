@@ -3,7 +3,7 @@
 #include "port.h"
 #include "string.h"
 
-enum { DATA = 0, IER = 1, IIR = 2, FCR = 2, LCR = 3, MCR = 4, LSR = 5, MSR = 6 };
+enum { DATA = 0, IER = 1, IIR = 2, FCR = 2, LCR = 3, MCR = 4, LSR = 5 };
 enum { IER_RECEIVED = 1, IER_TRANSMITTER_EMPTY = 2 };
 enum { IIR_NONE = 1, FCR_ENABLE_AND_CLEAR = 7, MCR_DTR_RTS_OUT2 = 0x0b, LCR_8N1 = 3 };
 enum { LSR_RECEIVED = 1, LSR_TRANSMITTER_EMPTY = 0x20, LSR_ALL_SENT = 0x40 };
@@ -54,9 +54,9 @@ void uart_send(struct uart *uart)
     set_interrupts(uart, IER_RECEIVED);
 }
 
-size_t uart_receive(struct uart *uart, void *data, size_t size_bytes)
+static size_t take(struct uart *uart, uint8_t *bytes, size_t size_bytes)
 {
-    uint8_t *bytes = data, status;
+    uint8_t status;
     size_t n = 0;
     while (n < size_bytes && ((status = port_read8(uart->port + LSR)) & LSR_RECEIVED) &&
            status != ABSENT)
@@ -64,17 +64,17 @@ size_t uart_receive(struct uart *uart, void *data, size_t size_bytes)
     return n;
 }
 
-void uart_interrupt(struct uart *uart)
+size_t uart_receive(struct uart *uart, void *data, size_t size_bytes)
 {
-    /* Reading IIR settles a transmitter interrupt; received bytes and line states settle by reading
-     * data, LSR and MSR. A port that is stuck does not hold us for ever. */
-    for (unsigned i = 0; i < INTERRUPT_CAUSES_MAX && !(port_read8(uart->port + IIR) & IIR_NONE);
-         i++) {
-        uint8_t status = port_read8(uart->port + LSR);
-        port_read8(uart->port + MSR);
-        if (status & LSR_RECEIVED)
-            return;
+    /* Received bytes settle by reading them, an empty transmitter by reading IIR (8.6, table IV). A byte that comes
+     * while the other cause still holds the line up makes no edge: so it is over when IIR tells of none. A port that is
+     * stuck does not hold us for ever. */
+    for (unsigned i = 0; i < INTERRUPT_CAUSES_MAX; i++) {
+        size_t n = take(uart, data, size_bytes);
+        if (n || (port_read8(uart->port + IIR) & IIR_NONE))
+            return n;
     }
+    return 0;
 }
 
 bool uart_idle(const struct uart *uart)

@@ -24,10 +24,8 @@ size_t uart_room(const struct uart *uart);
 void uart_queue(struct uart *uart, const void *data, size_t size_bytes);
 /* Sends what the line takes now. While something is left the transmitter's interrupt is on. */
 void uart_send(struct uart *uart);
-/* What has come in, at most size_bytes. */
+/* What has come in, at most size_bytes. 0: nothing, and the interrupt line has been low: whatever comes next raises it. */
 size_t uart_receive(struct uart *uart, void *data, size_t size_bytes);
-/* After an interrupt: reads what it was about, so that the line can rise again. */
-void uart_interrupt(struct uart *uart);
 /* Has everything left the shift register? */
 bool uart_idle(const struct uart *uart);
 
