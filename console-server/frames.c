@@ -23,15 +23,23 @@ void frames_output(struct server *server, unsigned number, const char *data, siz
     put_frame(server, (uint8_t)(number + 1), data, size_bytes);
 }
 
+/* Who waits for each answer always finds room for it: turns leave some (client.c). */
+static void tell_taken(struct server *server, uint8_t channel)
+{
+    if (uart_room(&server->uart) >= 3 + sizeof channel)
+        put_frame(server, CONSOLE_FRAME_TAKEN, &channel, sizeof channel);
+}
+
 /* One byte of the host tool's: the states are outside, channel, length, data. */
 static void take_byte(struct server *server, uint8_t byte)
 {
     struct frame_input *in = &server->frame_input;
+    if (byte == CONSOLE_FRAME) {
+        in->state = FRAME_CHANNEL;
+        return;
+    }
     switch (in->state) {
-    case FRAME_OUTSIDE:
-        if (byte == CONSOLE_FRAME)
-            in->state = FRAME_CHANNEL;
-        break;
+    case FRAME_OUTSIDE: break;
     case FRAME_CHANNEL:
         in->client = byte - 1u;
         in->state = FRAME_LENGTH;
@@ -43,8 +51,10 @@ static void take_byte(struct server *server, uint8_t byte)
     case FRAME_DATA:
         if (in->client < CONSOLE_CLIENTS_MAX)
             client_input(server, in->client, &byte, 1);
-        if (--in->left == 0)
+        if (--in->left == 0) {
             in->state = FRAME_OUTSIDE;
+            tell_taken(server, (uint8_t)(in->client + 1));
+        }
         break;
     }
 }

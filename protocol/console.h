@@ -51,10 +51,17 @@ struct console_start {
 /*
  * Frames, on a serial line that ends in a host tool: CONSOLE_FRAME, client + 1, length (1-255), so many
  * bytes. Bytes outside frames are the kernel's or root's early words: the system log. A client's name
- * is told before its first bytes: CONSOLE_FRAME, CONSOLE_FRAME_NAME, length, client + 1, kind, name.
- * The same towards the server: CONSOLE_FRAME, client + 1, length, input.
+ * is told before its first bytes, and again by a server that was restarted: CONSOLE_FRAME,
+ * CONSOLE_FRAME_NAME, length, client + 1, kind, name.
+ *
+ * Towards the server: CONSOLE_FRAME, client + 1, length, input, in all no more than 16 bytes. The server
+ * answers CONSOLE_FRAME, CONSOLE_FRAME_TAKEN, 1, client + 1, and who types waits for that before the next
+ * frame: so what is under way fits into the UART's FIFO, however long the server has to wait for the
+ * processor. CONSOLE_FRAME always begins a frame, and so can't be typed (it is in no text of UTF-8): what
+ * was lost of one frame costs nothing of the next, though what is left may reach another client.
  */
-#define CONSOLE_FRAME      0xfeu
-#define CONSOLE_FRAME_NAME 0xffu
+#define CONSOLE_FRAME       0xfeu
+#define CONSOLE_FRAME_NAME  0xffu
+#define CONSOLE_FRAME_TAKEN 0xfdu
 
 #endif

@@ -23,7 +23,7 @@ from machines import MACHINES, ROOT, Patience
 
 SYSTEM = "system"
 MONITOR = "the monitor"              # what root says, without the logs of others, which tear its lines
-FRAME, FRAME_NAME = 0xfe, 0xff
+FRAME, FRAME_NAME, FRAME_TAKEN, INPUT_FRAME_MAX = 0xfe, 0xff, 0xfd, 16
 KIND_LOG, KIND_CONSOLE = 1, 2
 PROMPT = "septum> "
 NOTHING, ALL_ENDED = "root: nothing was started", "all partitions have ended"
@@ -42,6 +42,7 @@ class Frames:
         self.output = output              # called with (client or None, bytes)
         self.rest = b""
         self.clients = {}                 # number: (kind, name)
+        self.typed = False                # a frame is under way that the server has not taken yet
 
     def feed(self, data):
         self.rest += data
@@ -57,17 +58,19 @@ class Frames:
             channel, length = self.rest[1], self.rest[2]
             body, self.rest = self.rest[3:3 + length], self.rest[3 + length:]
             if channel == FRAME_NAME:
+                # A client is named again when there is a new server: what its predecessor had not taken is lost.
+                self.typed = self.typed and body[0] not in self.clients
                 self.clients[body[0]] = (body[1], body[2:].decode("ascii", "replace"))
+            elif channel == FRAME_TAKEN:
+                self.typed = False
             else:
                 self.output(channel, body)
 
     @staticmethod
     def pack(channel, data):
-        out = b""
-        for i in range(0, len(data), 128):
-            piece = data[i:i + 128]
-            out += bytes([FRAME, channel, len(piece)]) + piece
-        return out
+        """The frames that bear it to the server."""
+        pieces = [data[i:i + INPUT_FRAME_MAX - 3] for i in range(0, len(data), INPUT_FRAME_MAX - 3)]
+        return [bytes([FRAME, channel, len(piece)]) + piece for piece in pieces]
 
 
 class Console:
@@ -214,11 +217,18 @@ class System:
                 self._fail("the machine ended before what was waited for")
 
     def type(self, who, text):
+        """The last frame may be under way still when this returns."""
         number = next((n for n, (kind, name) in self.frames.clients.items()
                        if name == who and kind == KIND_CONSOLE), None)
         if number is None:
             self._fail(f"there is no console {who} to type into")
-        os.write(self.input, Frames.pack(number, text.encode()))
+        for frame in Frames.pack(number, text.encode()):
+            patience = Patience(self.process, self.seconds)
+            while self.frames.typed and self._read(0.1):
+                if patience.over():
+                    self._fail("the console server does not take what is typed", who)
+            self.frames.typed = True
+            os.write(self.input, frame)
 
     def log_in(self, who):
         """As root, at the login prompt of a Debian from a disk."""

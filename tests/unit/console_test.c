@@ -247,16 +247,42 @@ TEST(console_frame_input,
 {
     start();
     static const uint8_t input[] = "junk\xfe\x02\x03"
-                                   "a\xfe"
+                                   "a\xff"
                                    "b\xfe\x63\x02zz\xfe\x03\x01"
-                                   "c";
+                                   "cjunk";
     for (size_t i = 0; i < sizeof input - 1; i++)
         frames_input(&server, input + i, 1);
     CHECK(typed_length[1] == 3 && memcmp(typed[1],
-                                         "a\xfe"
+                                         "a\xff"
                                          "b",
                                          3) == 0);
     CHECK(strcmp(typed[2], "c") == 0);
+}
+
+TEST(console_frame_input_taken, "each frame of input is answered when its last byte is there")
+{
+    start();
+    frames_input(&server, (const uint8_t *)"\xfe\x02\x02q", 4);
+    EXPECT(line_length, 0);
+    frames_input(&server, (const uint8_t *)"r\xfe\x03\x01s", 5);
+    EXPECT(line_length, 8);
+    CHECK(memcmp(line, "\xfe\xfd\x01\x02\xfe\xfd\x01\x03", 8) == 0);
+}
+
+TEST(console_frame_input_lost,
+     "whatever bytes of a frame the line loses, the next frame is taken, and to its own client")
+{
+    static const uint8_t frame[] = "\xfe\x02\x03hel", next[] = "\xfe\x03\x04next";
+    for (unsigned lost = 1; lost < 1u << (sizeof frame - 1); lost++) {
+        start();
+        for (unsigned i = 0; i < sizeof frame - 1; i++)
+            if (!(lost >> i & 1))
+                frames_input(&server, frame + i, 1);
+        size_t before = typed_length[2];
+        frames_input(&server, next, sizeof next - 1);
+        EXPECT(typed_length[2] - before, 4);
+        CHECK(memcmp(typed[2] + before, "next", 4) == 0);
+    }
 }
 
 TEST(console_mix_bound, "no writing makes more of a stream than MIX_LONGEST says")
