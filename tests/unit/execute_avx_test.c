@@ -3,7 +3,7 @@
  * links: tests/unit/execute_world.c vmm-server/cpu/execute.c vmm-server/cpu/execute_decode.c
  *        vmm-server/cpu/execute_fast.c vmm-server/cpu/execute_flags.c vmm-server/cpu/execute_memory.c vmm-server/cpu/execute_modify.c
  *        vmm-server/cpu/execute_arithmetic.c vmm-server/cpu/execute_segment.c vmm-server/cpu/execute_stack.c vmm-server/cpu/execute_vector.c vmm-server/cpu/execute_float.c vmm-server/cpu/execute_far.c
- *        vmm-server/cpu/execute_again.c vmm-server/cpu/execute_avx.c
+ *        vmm-server/cpu/execute_again.c vmm-server/cpu/execute_avx.c vmm-server/cpu/execute_sse.c
  *        vmm-server/cpu/execute_string.c vmm-server/cpu/execute_system.c vmm-server/cpu/execute_walk.c
  *        zydis
  */
@@ -156,7 +156,8 @@ TEST(avx_addresses, "VEX extends base, index and register; without it they are t
     begin(4, "\xc4\xc1\x7e\x6f\x0f", 5); /* vmovdqu ymm1, [edi], with a B that says nothing */
     EXPECT(world_execute(), EXECUTE_DONE);
     CHECK(ymm_is(1, window + 64, window + 80));
-    begin(4, "\xc4\xe1\x30\x16\x1f", 5); /* vmovhps xmm3, xmm1, [edi], with a highest bit likewise */
+    begin(4, "\xc4\xe1\x30\x16\x1f",
+          5); /* vmovhps xmm3, xmm1, [edi], with a highest bit likewise */
     EXPECT(world_execute(), EXECUTE_DONE);
     EXPECT(memcmp(image + IMAGE_XMM + 48, image + IMAGE_XMM + 16, 8), 0);
     EXPECT(memcmp(image + IMAGE_XMM + 56, window + 64, 8), 0);

@@ -5,13 +5,13 @@
  * Features: every instruction of the integer unit that reads or writes memory, the stack's among them, in 16, 32 and
  *           64-bit code: moves, arithmetic, shifts, bits, exchanges, strings and string port accesses with REP (runs of
  *           a page at once), segment registers and descriptor tables, what looks at descriptors, far branches within a
- *           privilege level, control registers; x87 but for its environment; moves and arithmetic of MMX, SSE and SSE2,
- *           their control and state; moves of SSE3, SSE4, AVX and AVX2; with segments, paging and faults as the processor
- *           has them. Flags are those that the processor makes which we run on, and so are results of x87 and SSE.
+ *           privilege level, control registers; x87 but for its environment; MMX and SSE up to SSE4.2 but for conversions
+ *           from and to other registers, sums of products and strings, and their control and state; moves of AVX and AVX2;
+ *           with segments, paging and faults as the processor has them. Flags are those that the processor makes which we
+ *           run on, and so are results of x87 and SSE.
  * Missing:  far branches through gates, to another level or task, those with the address in the instruction, far calls
- *           between 64-bit and other code, IRET, INT; FLDENV, FNSTENV, FRSTOR, FNSAVE, XSAVE and its kin; vector
- *           instructions that are no moves with an immediate, with a result in a general register, of SSE3 and later, and
- *           with VEX; AVX-512; integer ones with VEX; branches with an operand size of 16 in 64-bit code, which the vendors
+ *           between 64-bit and other code, IRET, INT; FLDENV, FNSTENV, FRSTOR, FNSAVE, XSAVE and its kin; what computes
+ *           with VEX; AVX-512; AES, SHA, PCLMULQDQ; branches with an operand size of 16 in 64-bit code, which the vendors
  *           do differently: these are reported. So is an x87 exception that waits while CR0.NE is off. #AC, protection keys,
  *           shadow stacks, data breakpoints, the interrupt shadow of a load of SS, single steps, and the check of a port
  *           against the guest's TSS (the processor has made it).

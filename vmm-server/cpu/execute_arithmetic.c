@@ -177,13 +177,15 @@ enum execute_result execute_scan(struct execution *x)
     return scan(x, x->in.repeat == REPEAT_EQUAL);
 }
 
-/* 0F 38 F0, F1: MOVBE. */
+/* 0F 38 F0, F1: MOVBE, and CRC32 with F2. */
 enum execute_result execute_three_byte(struct execution *x)
 {
     unsigned size_bytes = x->in.operand_bytes;
     uint64_t value, swapped;
     if ((x->in.opcode & ~1u) != 0xf0)
         return execute_avx(x);
+    if (x->in.repeat == REPEAT_NOT_EQUAL)
+        return execute_checksum(x);
     if (x->in.repeat || x->in.mod == 3)
         return execute_unknown(x);
     if (x->in.opcode == 0xf0)

@@ -1,5 +1,5 @@
 /*
- * x87 instructions with an operand in memory, and those of MMX, SSE and SSE2 that compute with one: the processor on which
+ * x87 instructions with an operand in memory, and those of MMX, SSE and later that compute with one: the processor on which
  * we run does them. The guest's registers are loaded, the same instruction is executed on a copy of its operand, and the
  * registers are taken back. Our own are put aside meanwhile.
  */
@@ -211,13 +211,8 @@ enum execute_result execute_x87(struct execution *x)
 
 /* ---- MMX, SSE, SSE2 -------------------------------------------------------------------------- */
 
-struct sse_form {
-    uint8_t bytes; /* 0: not done here */
-    bool mmx, aligned, flags;
-};
-
-/* 14 to 5F: packed or of one number. */
-static struct sse_form float_form(unsigned opcode, unsigned prefix)
+/* 14 to 5F, 7C, 7D, D0: packed or of one number. */
+static struct execute_sse float_form(unsigned opcode, unsigned prefix)
 {
     static const uint8_t ordinary[] = {16, 16, 4, 8};
     unsigned bytes = ordinary[prefix];
@@ -225,20 +220,24 @@ static struct sse_form float_form(unsigned opcode, unsigned prefix)
     case 0x14 ... 0x15:
     case 0x54 ... 0x57: bytes = prefix < 2 ? 16 : 0; break;
     case 0x2e ... 0x2f:
-        return (struct sse_form){.bytes = prefix < 2 ? 4 << prefix : 0, .flags = true};
+        return (struct execute_sse){.bytes = prefix < 2 ? 4 << prefix : 0, .flags = true};
     case 0x52 ... 0x53: bytes = prefix == 1 || prefix == 3 ? 0 : bytes; break;
     case 0x5a: bytes = prefix == 0 ? 8 : bytes; break;
     case 0x5b: bytes = prefix == 3 ? 0 : 16; break;
+    case 0x7c ... 0x7d: /* HADDPS and its kin, of SSE3 */
+    case 0xd0:
+        return (struct execute_sse){
+            .bytes = prefix & 1 ? 16 : 0, .aligned = true, .feature = EXECUTE_SSE3};
     case 0x51:
     case 0x58 ... 0x59:
     case 0x5c ... 0x5f: break;
     default: bytes = 0; break;
     }
-    return (struct sse_form){.bytes = (uint8_t)bytes, .aligned = bytes == 16};
+    return (struct execute_sse){.bytes = (uint8_t)bytes, .aligned = bytes == 16};
 }
 
 /* 60 to FE: whole numbers, in MMX registers without a prefix. */
-static struct sse_form integer_form(unsigned opcode, unsigned prefix)
+static struct execute_sse integer_form(unsigned opcode, unsigned prefix)
 {
     bool is = false, low = opcode >= 0x60 && opcode <= 0x62;
     switch (opcode) {
@@ -251,18 +250,18 @@ static struct sse_form integer_form(unsigned opcode, unsigned prefix)
     case 0xf8 ... 0xfe: is = true; break;
     case 0x6c ... 0x6d: is = prefix == 1; break;
     case 0xe6:
-        return (struct sse_form){.bytes = prefix == 0   ? 0
-                                          : prefix == 2 ? 8
-                                                        : 16,
-                                 .aligned = prefix != 2};
+        return (struct execute_sse){.bytes = prefix == 0   ? 0
+                                             : prefix == 2 ? 8
+                                                           : 16,
+                                    .aligned = prefix != 2};
     }
     if (!is || prefix > 1)
-        return (struct sse_form){0};
-    return (struct sse_form){.bytes = prefix ? 16
-                                      : low  ? 4
-                                             : 8,
-                             .mmx = prefix == 0,
-                             .aligned = prefix == 1};
+        return (struct execute_sse){0};
+    return (struct execute_sse){.bytes = prefix ? 16
+                                         : low  ? 4
+                                                : 8,
+                                .mmx = prefix == 0,
+                                .aligned = prefix == 1};
 }
 
 /* Register 0 and that of the instruction change places. */
@@ -276,7 +275,7 @@ static void change_places(struct execution *x, bool mmx)
 }
 
 /* Runs it with this MXCSR; returns its RFLAGS, and what exceptions it has set. */
-static uint64_t run_with(struct execution *x, const struct sse_form *form, const uint8_t *code,
+static uint64_t run_with(struct execution *x, const struct execute_sse *form, const uint8_t *code,
                          void *operand, uint32_t mxcsr, uint32_t *raised)
 {
     uint8_t *image = x->state->fpu;
@@ -295,11 +294,9 @@ static uint64_t run_with(struct execution *x, const struct sse_form *form, const
  * would be raised all the same (4.9.1.5): it shows where tiny results are flushed to zero, which they are not when their
  * exception is not masked (10.2.3.3).
  */
-static enum execute_result run_sse(struct execution *x, const struct sse_form *form,
-                                   unsigned prefix, void *operand)
+static enum execute_result run_sse(struct execution *x, const struct execute_sse *form,
+                                   const uint8_t *code, void *operand)
 {
-    const uint8_t *code = (const uint8_t *)sse_forms +
-                          (prefix * SSE_COUNT + x->in.opcode - SSE_FIRST) * SSE_FORM_BYTES;
     const uint64_t compared = RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF;
     uint8_t *image = x->state->fpu, before[EXECUTE_IMAGE_LEGACY];
     uint32_t control, masked, after, raised, tiny = 0;
@@ -331,30 +328,52 @@ static enum execute_result run_sse(struct execution *x, const struct sse_form *f
     return EXECUTE_DONE;
 }
 
-enum execute_result execute_vector_compute(struct execution *x, unsigned prefix)
+enum execute_result execute_vector_load(struct execution *x, const struct execute_sse *form,
+                                        uint8_t operand[16])
 {
-    unsigned opcode = x->in.opcode;
-    struct sse_form form =
-        opcode < 0x60 ? float_form(opcode, prefix) : integer_form(opcode, prefix);
-    uint8_t operand[16] __attribute__((aligned(16))) = {0};
     uint64_t linear;
-    if (x->in.map != MAP_0F || opcode < SSE_FIRST || !form.bytes || x->in.mod == 3 ||
-        !x->world->vectors)
+    memset(operand, 0, 16);
+    if (x->in.mod == 3 || !x->world->vectors)
         return execute_unknown(x);
-    TRY(execute_vectors_enabled(x, form.mmx));
+    if (form->feature & ~x->world->features)
+        return execute_raise(x, EXCEPTION_INVALID_OPCODE);
+    TRY(execute_vectors_enabled(x, form->mmx));
     if (!x->world->vectors(x->world, false))
         return execute_unknown(x);
     execute_make_present(x, EXECUTE_PRESENT_X87);
     execute_make_present(x, EXECUTE_PRESENT_SSE);
-    if (form.mmx)
+    if (form->mmx)
         TRY(execute_float_pending(x));
-    TRY(find(x, form.bytes, false, &linear));
-    if (form.aligned && linear % 16)
+    TRY(find(x, form->bytes, false, &linear));
+    if (form->aligned && linear % 16)
         return execute_raise(x, EXCEPTION_PROTECTION);
-    TRY(execute_read_bytes(x, linear, operand, form.bytes));
-    if (form.mmx)
+    return execute_read_bytes(x, linear, operand, form->bytes);
+}
+
+enum execute_result execute_vector_native(struct execution *x, const struct execute_sse *form,
+                                          const uint8_t *code)
+{
+    uint8_t operand[16] __attribute__((aligned(16)));
+    TRY(execute_vector_load(x, form, operand));
+    if (form->mmx)
         execute_enter_mmx(x);
-    return run_sse(x, &form, prefix, operand);
+    return run_sse(x, form, code, operand);
+}
+
+enum execute_result execute_vector_compute(struct execution *x, unsigned prefix)
+{
+    unsigned opcode = x->in.opcode;
+    struct execute_sse form;
+    if (x->in.map != MAP_0F || opcode < SSE_FIRST)
+        return execute_sse(x, prefix);
+    form = opcode < 0x60 || opcode == 0x7c || opcode == 0x7d || opcode == 0xd0
+               ? float_form(opcode, prefix)
+               : integer_form(opcode, prefix);
+    if (!form.bytes)
+        return execute_sse(x, prefix);
+    return execute_vector_native(x, &form,
+                                 (const uint8_t *)sse_forms +
+                                     (prefix * SSE_COUNT + opcode - SSE_FIRST) * SSE_FORM_BYTES);
 }
 
 /* ---- State ----------------------------------------------------------------------------------- */

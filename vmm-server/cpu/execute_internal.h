@@ -339,6 +339,22 @@ enum execute_result execute_write_bytes(struct execution *x, uint64_t linear, co
                                         unsigned size_bytes);
 enum execute_result execute_x87(struct execution *x);
 enum execute_result execute_vector_compute(struct execution *x, unsigned prefix);
+/* What computes in a register of MMX or SSE, with an operand in memory. */
+struct execute_sse {
+    uint8_t bytes; /* 0: not done here */
+    bool mmx, aligned, flags;
+    uint64_t feature; /* that a processor may lack */
+};
+/* Fetches the operand, with all that is to be checked before; the rest of it becomes 0. */
+enum execute_result execute_vector_load(struct execution *x, const struct execute_sse *form,
+                                        uint8_t operand[16]);
+/* The same, and runs `code`, which is the instruction between register 0 and what RSI points to, and RET. */
+enum execute_result execute_vector_native(struct execution *x, const struct execute_sse *form,
+                                          const uint8_t *code);
+
+/* execute_sse.c */
+enum execute_result execute_sse(struct execution *x, unsigned prefix);
+enum execute_result execute_checksum(struct execution *x);
 enum execute_result execute_vector_state(struct execution *x);
 
 #endif
