@@ -18,7 +18,7 @@ def partition(name, does, memory="4M", policies="on vmm-death stop", more=""):
 
 def system(machine, conf, tmp_path, flavour="debug", **more):
     return System(machine, conf, files={"kernel": bytes(5000)}, flavour=flavour, directory=tmp_path / "run",
-                  programs={"vmm-server": build_path(flavour, "tests/stand-in.elf")}, memory_mib=256, seconds=40, **more)
+                  programs={"vmm-server": build_path(flavour, "tests/stand-in.elf")}, memory_mib=256, seconds=120, **more)
 
 
 def beats(run, who="good"):

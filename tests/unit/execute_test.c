@@ -451,8 +451,12 @@ static void build_string(struct chosen *c, unsigned opcode)
     set_address_register(c, 6, start + 1024 + pick(WINDOW_BYTES - 2048));
     set_address_register(c, 7, start + 1024 + pick(WINDOW_BYTES - 2048));
     set_address_register(c, 1, pick(80));
-    if (prefix_67 && (native->in[1] & 0xffffffff) == 0)
-        native->in[1] = 0; /* whether the upper half is then cleared differs between processors */
+    if (prefix_67 && (native->in[1] & 0xffffffff) == 0) {
+        /* Whether the upper halves are then cleared differs between processors. */
+        static const uint8_t registers[] = {1, 6, 7};
+        for (unsigned i = 0; i < sizeof registers; i++)
+            native->in[registers[i]] &= 0xffffffff;
+    }
     native->flags_in ^= pick(2) << 10;
     if (prefix_66)
         *at++ = 0x66;
