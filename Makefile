@@ -392,7 +392,7 @@ firmware: | $(SETUP_RUN) ## copy the guests' firmware, which set-up unpacks (bui
 SETUP_ZOO := $(B)/setup/zoo.stamp
 $(SETUP_ZOO): $(SETUP_FILES)
 	$(Q)tools/setup/setup zoo $@
-guests-zoo: $(SETUP_ZOO) ## get other systems from Debian's packages: GNU Mach, U-Boot, iPXE, memtest86+, GRUB (build/guests/zoo)
+guests-zoo: $(SETUP_ZOO) ## get other systems from Debian's packages: GNU Mach, Xen, U-Boot, iPXE, memtest86+, GRUB (build/guests/zoo)
 	$(Q)mkdir -p $(B)/guests/zoo && cd $(B)/guests/zoo && for file in $$(sed -n 's/^ZOO=//p' ../../../$(SETUP_ZOO))/*; do \
 	    cp -u "$$file" .; done
 

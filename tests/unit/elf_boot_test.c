@@ -269,6 +269,13 @@ TEST(multiboot2_tags,
     place[5] = 2, begin_multiboot2(false, 6, place);
     CHECK(load(multiboot2_load));
     expect_placed(0x700000);
+    EXPECT(get(0x413, 2), 640);
+    place[3] = UINT32_MAX,
+    begin_multiboot2(false, 6, place); /* its modules are where there is room */
+    CHECK(load(multiboot2_load));
+    CHECK(get(tag(entry.rbx, 21, 0), 4) + 0x100000 >= LOW_BYTES);
+    EXPECT(get(tag(entry.rbx, 3, 0), 4), MIB);
+    place[3] = 0x7fffff;
     place[2] = 0x100000, place[5] = 1, begin_multiboot2(false, 6, place); /* down */
     CHECK(load(multiboot2_load));
     expect_placed(0x100000);

@@ -14,6 +14,7 @@ memtest86+x64.iso          amd64          memtest86+              usr/lib/memtes
 memtest86+ia32.bin         amd64          memtest86+              boot/memtest86+ia32.bin
 grub-rescue-cdrom.iso      amd64          grub-rescue-pc          usr/lib/grub-rescue/grub-rescue-cdrom.iso
 grub-rescue-floppy.img     amd64          grub-rescue-pc          usr/lib/grub-rescue/grub-rescue-floppy.img
+xen                        amd64          xen-hypervisor-4.17-amd64 boot/xen-4.17-amd64.gz
 gnumach                    i386           gnumach-image-1.8-486   boot/gnumach-1.8-486.gz
 '
 

@@ -4,7 +4,9 @@
 #include "print.h"
 #include "string.h"
 
-#define PAGE 4096u
+#define PAGE             4096u
+#define BIOS_BASE_MEMORY 0x413u
+#define KIB              1024u
 
 unsigned boot_memory_map(const struct guest_memory *memory, struct boot_range *ranges)
 {
@@ -43,6 +45,12 @@ bool boot_room_put(struct boot_room *room, const struct boot_file *file, uint64_
         return false;
     memcpy(room->memory->regions[0].host + *address, file->data, file->size_bytes);
     return true;
+}
+
+void boot_write_bios_data(const struct guest_memory *memory)
+{
+    const uint16_t base_kib = LAYOUT_BASE_END / KIB;
+    memcpy(memory->regions[0].host + BIOS_BASE_MEMORY, &base_kib, sizeof base_kib);
 }
 
 void boot_write_gdt(const struct guest_memory *memory, struct boot_entry *entry)

@@ -71,6 +71,10 @@ bool boot_room_take(struct boot_room *room, uint64_t size_bytes, const char *wha
 bool boot_room_put(struct boot_room *room, const struct boot_file *file, uint64_t *address,
                    struct boot_complaint *complaint);
 
+/* What kernels for PCs look up although their loader tells it: the size of base memory in KiB, in the BIOS data area. Before the
+ * kernel is placed, which may want to be there. */
+void boot_write_bios_data(const struct guest_memory *memory);
+
 /* Writes the GDT of `entry` into low memory, and fills in where it is. */
 void boot_write_gdt(const struct guest_memory *memory, struct boot_entry *entry);
 

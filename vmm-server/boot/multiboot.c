@@ -149,6 +149,7 @@ bool multiboot_load(const struct guest_memory *memory, const struct boot_files *
     struct multiboot_image image;
     struct multiboot_rooms rooms;
     uint64_t told_at;
+    boot_write_bios_data(memory);
     if (!read_header(&files->kernel, &image, complaint) ||
         !multiboot_place(&image, memory, complaint))
         return false;
@@ -157,7 +158,7 @@ bool multiboot_load(const struct guest_memory *memory, const struct boot_files *
         return false;
     struct told *told = (struct told *)(memory->regions[0].host + told_at);
     memset(told, 0, sizeof *told);
-    if (!put_modules(&rooms.behind, files, told, told_at, complaint))
+    if (!put_modules(&rooms.modules, files, told, told_at, complaint))
         return false;
     put_map(memory, told, told_at);
     print_buffer(told->command_line, sizeof told->command_line, "%s", files->command_line);

@@ -226,6 +226,7 @@ bool multiboot2_load(const struct guest_memory *memory, const struct boot_files 
     struct multiboot_image image;
     struct multiboot_rooms rooms;
     uint64_t told_at;
+    boot_write_bios_data(memory);
     if (!read_header(&files->kernel, &image, complaint) ||
         !multiboot_place(&image, memory, complaint))
         return false;
@@ -235,7 +236,7 @@ bool multiboot2_load(const struct guest_memory *memory, const struct boot_files 
     struct tags tags = {memory->regions[0].host + told_at, 8};
     put_text(&tags, INFO_COMMAND_LINE, files->command_line);
     put_text(&tags, INFO_LOADER_NAME, LOADER_NAME);
-    if (!put_modules(&tags, &rooms.behind, files, complaint))
+    if (!put_modules(&tags, &rooms.modules, files, complaint))
         return false;
     put_memory(&tags, memory);
     put_rsdp(&tags, memory);

@@ -94,7 +94,9 @@ void multiboot_rooms(const struct multiboot_image *image, const struct guest_mem
 {
     uint64_t end = memory->regions[0].size_bytes;
     uint64_t begin = image->high > LAYOUT_KERNEL ? image->high : LAYOUT_KERNEL;
-    rooms->behind = (struct boot_room){memory, begin, end, memory_bytes};
+    rooms->modules = (struct boot_room){memory, begin, end, memory_bytes};
+    if (image->low > LAYOUT_KERNEL && image->low - LAYOUT_KERNEL > end - begin)
+        rooms->modules = (struct boot_room){memory, LAYOUT_KERNEL, image->low, memory_bytes};
     rooms->low = (struct boot_room){memory, LAYOUT_BOOT_PARAMS, LAYOUT_BASE_END, memory_bytes};
-    rooms->told = image->low >= LAYOUT_BASE_END ? &rooms->low : &rooms->behind;
+    rooms->told = image->low >= LAYOUT_BASE_END ? &rooms->low : &rooms->modules;
 }

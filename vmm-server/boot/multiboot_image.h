@@ -23,10 +23,10 @@ struct multiboot_image {
 /* Puts the kernel into memory; fills in `low`, `high` and the physical address of its entry. */
 bool multiboot_place(struct multiboot_image *image, const struct guest_memory *memory,
                      struct boot_complaint *complaint);
-/* The room for modules, behind the kernel, and the one for what it is told: low memory, out of the way of kernels that take
- * all behind themselves; the former, if the kernel is there. */
+/* The room for modules: behind the kernel, or below one that went where there is more room below. And the one for what it
+ * is told: low memory, out of the way of kernels that take all behind themselves; the former, if the kernel is there. */
 struct multiboot_rooms {
-    struct boot_room behind, low;
+    struct boot_room modules, low;
     struct boot_room *told;
 };
 void multiboot_rooms(const struct multiboot_image *image, const struct guest_memory *memory,
