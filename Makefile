@@ -324,7 +324,7 @@ $(GUEST_PROBES): $(B)/guests/linux/%: guests/linux/%.c guests/linux/plain.h Make
 TINY_GUESTS := $(patsubst guests/tiny/%.c,%,$(filter-out guests/tiny/tiny.c,$(wildcard guests/tiny/*.c)))
 TINY_FLAGS := -std=gnu17 -O2 $(WARNINGS) -ffreestanding -fpie -fvisibility=hidden -mgeneral-regs-only \
     -mno-red-zone -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables
-$(B)/guests/tiny/%.elf: guests/tiny/%.c guests/tiny/tiny.c guests/say.c guests/say.h guests/tiny/head.S guests/tiny/tiny.h guests/tiny/tiny.ld Makefile | $(SETUP_RUN)
+$(B)/guests/tiny/%.elf: guests/tiny/%.c guests/tiny/tiny.c guests/say.c guests/say.h guests/tiny/head.S $(wildcard guests/tiny/*.h) guests/tiny/tiny.ld Makefile | $(SETUP_RUN)
 	$(call say,CC,$@)mkdir -p $(@D) && $(CC) $(TINY_FLAGS) -static-pie -nostdlib -Wl,--build-id=none \
 	    -Wl,-z,noexecstack,-z,norelro,--no-dynamic-linker,--no-warn-rwx-segments,-z,text -Wl,-T,guests/tiny/tiny.ld -o $@ $(filter %.c %.S,$^)
 $(B)/guests/tiny/%: $(B)/guests/tiny/%.elf

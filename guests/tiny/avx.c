@@ -1,42 +1,15 @@
 /* Vectors of 256 bits to and from a plane of the VGA, whose every access the VMM executes: on the text screen of a `pc` it
  * says what came of it. */
-#include "tiny.h"
+#include "vga.h"
 
-#define TEXT       0xb8000ul
-#define WINDOW     0xa0000ul
 #define PLACE      (WINDOW + 0x9003) /* at no multiple of anything */
 #define TWO_PAGES  (WINDOW + 0xafed)
 #define BYTES      32u
-#define SEQUENCER  0x3c4
-#define GRAPHICS   0x3ce
 #define CR4_TO_SET 0x40600ul /* OSFXSR, OSXMMEXCPT, OSXSAVE */
 #define XCR0_AVX   7u
 #define HAS_AVX    (1u << 28)
 
 static uint8_t pattern[BYTES], mark[BYTES], got[BYTES], kept[BYTES];
-
-static void set(uint16_t port, uint8_t index, uint8_t value)
-{
-    __asm__ volatile("outw %0, %1" : : "a"((uint16_t)(index | value << 8)), "Nd"(port));
-}
-
-static void into_plane(void)
-{
-    set(SEQUENCER, 4, 0x06);
-    set(SEQUENCER, 2, 0x04);
-    set(GRAPHICS, 5, 0x00);
-    set(GRAPHICS, 6, 0x04);
-    set(GRAPHICS, 4, 0x02);
-}
-
-static void into_text(void)
-{
-    set(SEQUENCER, 4, 0x02);
-    set(SEQUENCER, 2, 0x03);
-    set(GRAPHICS, 4, 0x00);
-    set(GRAPHICS, 5, 0x10);
-    set(GRAPHICS, 6, 0x0e);
-}
 
 static bool turn_on(void)
 {
@@ -108,7 +81,8 @@ void tiny_main(const uint8_t *boot_params)
         tell("AVX: this processor has none");
         return;
     }
-    into_plane();
+    into_planes(0x04);
+    set(GRAPHICS, 4, 0x02); /* the plane that is read */
     wrong = there_and_back(PLACE);
     if (!wrong)
         wrong = there_and_back(TWO_PAGES);

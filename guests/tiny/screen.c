@@ -6,18 +6,14 @@
  *   modes        tries the planes, a font, and a linear mode, and says on the text screen what came of it
  *   graphics     leaves the screen in a mode of 640 by 480 pixels of 32 bits: stripes
  */
-#include "tiny.h"
+#include "vga.h"
 
 #define CMD_LINE_PTR 0x228
-#define TEXT         0xb8000ull
-#define WINDOW       0xa0000ull
 #define COLUMNS      80u
 #define ROWS         25u
 #define ATTRIBUTE    0x1f
 #define FILLS        100u
 
-#define SEQUENCER    0x3c4
-#define GRAPHICS     0x3ce
 #define CRTC         0x3d4
 #define DISPI_INDEX  0x1ce
 #define DISPI_DATA   0x1cf
@@ -34,11 +30,6 @@ static uint16_t in16(uint16_t port)
     uint16_t value;
     __asm__ volatile("inw %1, %0" : "=a"(value) : "Nd"(port));
     return value;
-}
-
-static void set(uint16_t port, uint8_t index, uint8_t value)
-{
-    out16(port, (uint16_t)(index | value << 8));
 }
 
 static void dispi(uint16_t index, uint16_t value)
@@ -100,23 +91,6 @@ static uint8_t peek(uint64_t address)
 static void poke(uint64_t address, uint8_t value)
 {
     *(volatile uint8_t *)address = value;
-}
-
-static void into_planes(uint8_t mask)
-{
-    set(SEQUENCER, 4, 0x06);
-    set(SEQUENCER, 2, mask);
-    set(GRAPHICS, 5, 0x00);
-    set(GRAPHICS, 6, 0x04);
-}
-
-static void into_text(void)
-{
-    set(SEQUENCER, 4, 0x02);
-    set(SEQUENCER, 2, 0x03);
-    set(GRAPHICS, 4, 0x00);
-    set(GRAPHICS, 5, 0x10);
-    set(GRAPHICS, 6, 0x0e);
 }
 
 /* A font goes into plane 2 with exits, strings of it in one each where the VMM batches them; the text stays. */
