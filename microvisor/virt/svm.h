@@ -118,7 +118,12 @@ struct svm_vcpu {
 _Static_assert(sizeof(struct svm_vcpu) <= PAGE_SIZE << SVM_VCPU_ORDER, "allocated at once");
 
 /* An IRET that will end the blocking of NMIs was intercepted and now runs. */
-enum svm_step { SVM_STEP_NONE, SVM_STEP_IRET, SVM_STEP_TRAP /* with TF set by us */ };
+enum svm_step {
+    SVM_STEP_NONE,
+    SVM_STEP_IRET,
+    SVM_STEP_TRAP,  /* with TF set by us */
+    SVM_STEP_SHADOW /* likewise, one instruction behind STI: step_over_shadow */
+};
 
 static inline void svm_intercept(struct vmcb *vmcb, enum svm_intercept which, bool on)
 {

@@ -165,6 +165,44 @@ static bool note_iret(struct svm_vcpu *svm)
     return true;
 }
 
+/*
+ * QEMU (before 9.1) forgets at VMRUN that STI has just been executed. An interrupt that waits would come in front of the
+ * HLT that follows, whose sleep then misses it: so that one instruction is stepped over before there is one.
+ */
+static bool step_over_shadow(struct vcpu *vcpu)
+{
+    struct svm_vcpu *svm = vcpu->svm;
+    struct vmcb *vmcb = svm->vmcb;
+    if (!svm_features.qemu || !vmcb->interrupt_shadow || vcpu->pending_event || svm->iret_steps ||
+        vmcb->rflags & RFLAGS_TF || !(vcpu->waiting || vcpu->flags & VCPU_EXIT_INTERRUPTIBLE))
+        return false;
+    svm->iret_steps = SVM_STEP_SHADOW;
+    svm->iret_rip = vmcb->rip;
+    svm->iret_dr6 = vmcb->dr6;
+    vmcb->rflags |= RFLAGS_TF;
+    vcpu_special_set(vcpu, SPECIAL_BACKEND, SPECIAL_BACKEND);
+    return true;
+}
+
+/* Another exit that came first finds the shadow there still. True: the exit is the trap that we asked for. */
+static bool note_shadow_step(struct svm_vcpu *svm)
+{
+    struct vmcb *vmcb = svm->vmcb;
+    svm->iret_steps = SVM_STEP_NONE;
+    vmcb->rflags &= ~RFLAGS_TF;
+    if (vmcb->exit_code != SVM_EXIT_EXCEPTION + 1) {
+        vmcb->interrupt_shadow = vmcb->rip == svm->iret_rip;
+        return false;
+    }
+    vmcb->dr6 = svm->iret_dr6;
+    return true;
+}
+
+static bool note_step(struct svm_vcpu *svm)
+{
+    return svm->iret_steps == SVM_STEP_SHADOW ? note_shadow_step(svm) : note_iret(svm);
+}
+
 /* ---- special entries and exits ----------------------------------------------------------------- */
 
 /* What only some entries need. True: the guest is where the VMM wants it; do not enter. */
@@ -175,6 +213,8 @@ static bool prepare_entry(struct vcpu *vcpu)
 
     if (vcpu->flags & VCPU_EXIT_NMI_WINDOW && !svm->nmi_blocked && !own_event)
         return true;
+    if (step_over_shadow(vcpu))
+        return false;
     /* An interrupt that is pending for no other purpose than to be intercepted; until the exit. */
     svm->vmcb->interrupt_control |= vcpu->flags & VCPU_EXIT_INTERRUPTIBLE ? SVM_V_WINDOW : 0;
     if (vcpu->pending_event)
@@ -240,7 +280,7 @@ static _Noreturn __attribute__((noinline)) void exited_slowly(struct vcpu *vcpu)
     }
     if (vmcb->exit_event & VCPU_EVENT_VALID || vcpu->pending_event)
         note_cut_event(vcpu);
-    if (!svm->iret_steps || !note_iret(svm))
+    if (!svm->iret_steps || !note_step(svm))
         svm_decode(vcpu, vmcb->exit_code, &exit);
     vcpu_special_set(vcpu, SPECIAL_BACKEND, svm->iret_steps ? SPECIAL_BACKEND : 0);
     exit.interruptibility = svm_interruptibility(vcpu);
