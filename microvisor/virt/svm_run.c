@@ -166,15 +166,15 @@ static bool note_iret(struct svm_vcpu *svm)
 }
 
 /*
- * QEMU (before 9.1) forgets at VMRUN that STI has just been executed. An interrupt that waits would come in front of the
+ * QEMU (7.2) forgets at VMRUN that STI has just been executed. An interrupt that waits would come in front of the
  * HLT that follows, whose sleep then misses it: so that one instruction is stepped over before there is one.
  */
-static bool step_over_shadow(struct vcpu *vcpu)
+static __attribute__((noinline)) bool step_over_shadow(struct vcpu *vcpu)
 {
     struct svm_vcpu *svm = vcpu->svm;
     struct vmcb *vmcb = svm->vmcb;
-    if (!svm_features.qemu || !vmcb->interrupt_shadow || vcpu->pending_event || svm->iret_steps ||
-        vmcb->rflags & RFLAGS_TF || !(vcpu->waiting || vcpu->flags & VCPU_EXIT_INTERRUPTIBLE))
+    if (!svm_features.qemu || vcpu->pending_event || svm->iret_steps || vmcb->rflags & RFLAGS_TF ||
+        !(vcpu->waiting || vcpu->flags & VCPU_EXIT_INTERRUPTIBLE))
         return false;
     svm->iret_steps = SVM_STEP_SHADOW;
     svm->iret_rip = vmcb->rip;
@@ -213,7 +213,7 @@ static bool prepare_entry(struct vcpu *vcpu)
 
     if (vcpu->flags & VCPU_EXIT_NMI_WINDOW && !svm->nmi_blocked && !own_event)
         return true;
-    if (step_over_shadow(vcpu))
+    if (unlikely(svm->vmcb->interrupt_shadow) && step_over_shadow(vcpu))
         return false;
     /* An interrupt that is pending for no other purpose than to be intercepted; until the exit. */
     svm->vmcb->interrupt_control |= vcpu->flags & VCPU_EXIT_INTERRUPTIBLE ? SVM_V_WINDOW : 0;
