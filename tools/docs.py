@@ -12,7 +12,7 @@ A figure in a document stands between marks, and so does a generated table:
                                                       `below`: all marks up to the next `## `)
 
 `make docs` writes them; `docs.py --check` fails where a figure differs by more than 1 % (10 % where a
-disk answers by the host's clock) from build/bench/*.txt, a table from its source, or a number of lines by more than a quarter.
+disk answers by the host's clock, or a sleep's length depends on when it begins) from build/bench/*.txt, a table from its source, or a number of lines by more than a quarter.
 """
 import argparse
 import glob
@@ -26,7 +26,8 @@ FIGURE = re.compile(r"<!--figure ([\w.]+)-->(.*?)<!--/figure-->")
 TABLE = re.compile(r"<!--table (\w+)-->(.*?)<!--/table-->", re.S)
 LINES = re.compile(r"<!--lines ([^>]*?)-->(.*?)<!--/lines-->")
 
-LOOSE = {"bios_boot_exits_lean", "bios_boot_exits_pc"}
+# How a sleep falls between the ticks of two clocks decides about the last: seen from 1.38 to 1.42.
+LOOSE = {"bios_boot_exits_lean", "bios_boot_exits_pc", "guest_sleep_ratio"}
 
 
 def source(path):
