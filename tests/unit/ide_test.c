@@ -195,6 +195,45 @@ TEST(ide_cylinders, "cylinder, head and sector mean what the host has said they 
     }
 }
 
+TEST(ide_small, "a disk of less than a cylinder has fewer heads or shorter tracks")
+{
+    /* sectors; then cylinders, heads, sectors of a track */
+    static const uint16_t disks[][4] = {{1, 1, 1, 1},      {40, 1, 1, 40},    {63, 1, 1, 63},
+                                        {127, 1, 2, 63},   {1000, 1, 15, 63}, {1007, 1, 15, 63},
+                                        {1008, 1, 16, 63}, {2015, 1, 16, 63}, {2016, 2, 16, 63}};
+    uint16_t words[256];
+    start_ide();
+    for (unsigned i = 0; i < sizeof disks / sizeof disks[0]; i++) {
+        ide.channels[0].drives[0].disk.volume.sectors = disks[i][0];
+        command28(0, 0xec, 0, 0);
+        read_words(0, words, 256);
+        EXPECT(words[1], disks[i][1]);
+        EXPECT(words[3], disks[i][2]);
+        EXPECT(words[6], disks[i][3]);
+        EXPECT(words[54], disks[i][1]);
+        EXPECT(words[55], disks[i][2]);
+        EXPECT(words[56], disks[i][3]);
+        EXPECT(words[57] | words[58] << 16, disks[i][1] * disks[i][2] * disks[i][3]);
+        /* The last sector of the last head. */
+        select_drive(0, (uint8_t)(disks[i][2] - 1));
+        out(0x1f2, 1, 1);
+        out(0x1f3, 1, disks[i][3]);
+        out(0x1f4, 1, disks[i][1] - 1u);
+        out(0x1f5, 1, 0);
+        out(0x1f7, 1, 0x20);
+        read_words(0, data, 256);
+        EXPECT(status_of(0), 0x50);
+        CHECK(same(0, disks[i][1] * disks[i][2] * disks[i][3] - 1, data, 1));
+        /* A head too many, or a cylinder. */
+        select_drive(0, (uint8_t)(disks[i][2] & 15));
+        out(0x1f4, 1, disks[i][2] < 16 ? 0 : 2);
+        out(0x1f3, 1, 63);
+        out(0x1f7, 1, 0x20);
+        EXPECT(status_of(0), 0x51);
+        EXPECT(in(0x1f1, 1), 0x10);
+    }
+}
+
 TEST(ide_dma, "DMA goes between the volume and the regions themselves")
 {
     start_ide();

@@ -620,8 +620,6 @@ void ide_add_drive(struct ide *ide, unsigned place, enum ide_kind kind,
                                         "ide 1 slave"};
     struct ide_drive *drive = &ide->channels[place / IDE_DRIVES].drives[place % IDE_DRIVES];
     drive->kind = kind;
-    drive->heads = 16;
-    drive->track_sectors = 63;
     disk_init(&drive->disk, &operations, ide->host, peer, names[place]);
     reset_drive(drive);
 }

@@ -43,7 +43,7 @@ struct ide_drive {
     uint8_t mode;                  /* of transfer, as SET FEATURES gives it */
     uint8_t power;                 /* what CHECK POWER MODE says */
     bool no_cache;                 /* the host has turned the write cache off */
-    uint16_t heads, track_sectors; /* how the host counts cylinders */
+    uint16_t heads, track_sectors; /* how the host has said that it counts; 0: not yet */
     struct ide_sense sense;        /* of a CD-ROM */
     bool attention;                /* it was reset, which the host is still to be told */
     bool locked, open;             /* the tray */

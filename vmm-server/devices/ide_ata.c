@@ -71,6 +71,40 @@ static void set_low_lba(struct ide_registers *registers, uint64_t sector)
         registers->lba[i] = (uint8_t)(sector >> 8 * i);
 }
 
+struct geometry {
+    uint64_t cylinders;
+    unsigned heads, track_sectors;
+};
+
+/*
+ * The drive's own geometry. There is at least one cylinder, and the product does not exceed the capacity (ATA/ATAPI-5,
+ * 6.2.1), so that a drive of less than a cylinder has fewer heads or shorter tracks: firmware boots it by them.
+ */
+static struct geometry own_geometry(const struct ide_drive *drive)
+{
+    uint64_t sectors = drive->disk.volume.sectors, tracks;
+    struct geometry own = {.heads = HEADS, .track_sectors = TRACK_SECTORS};
+    if (sectors && sectors < TRACK_SECTORS)
+        own.track_sectors = (unsigned)sectors;
+    tracks = sectors / own.track_sectors;
+    if (tracks && tracks < HEADS)
+        own.heads = (unsigned)tracks;
+    own.cylinders = tracks / own.heads;
+    if (own.cylinders > CYLINDERS_MAX)
+        own.cylinders = CYLINDERS_MAX;
+    return own;
+}
+
+/* As the host counts now: by what it has said, else by the drive's own. */
+static struct geometry geometry_now(const struct ide_drive *drive)
+{
+    struct geometry now = {.heads = drive->heads, .track_sectors = drive->track_sectors};
+    if (now.heads == 0)
+        return own_geometry(drive);
+    now.cylinders = drive->disk.volume.sectors / (now.heads * now.track_sectors);
+    return now;
+}
+
 /* Where the command begins. False: there is no such sector (of a head or track that the drive hasn't). */
 static bool get_address(struct ide_drive *drive, bool ext, uint64_t *sector)
 {
@@ -86,19 +120,22 @@ static bool get_address(struct ide_drive *drive, bool ext, uint64_t *sector)
         return true;
     }
     unsigned cylinder = now->lba[1] | now->lba[2] << 8, head = drive->device & 15;
-    *sector = ((uint64_t)cylinder * drive->heads + head) * drive->track_sectors + now->lba[0] - 1;
-    return now->lba[0] && now->lba[0] <= drive->track_sectors && head < drive->heads;
+    struct geometry geometry = geometry_now(drive);
+    *sector =
+        ((uint64_t)cylinder * geometry.heads + head) * geometry.track_sectors + now->lba[0] - 1;
+    return now->lba[0] && now->lba[0] <= geometry.track_sectors && head < geometry.heads;
 }
 
 void ide_ata_set_address(struct ide_drive *drive, uint64_t sector)
 {
     unsigned addressing = drive->channel->transfer.addressing;
     if (addressing == IDE_CHS) {
-        uint64_t track = sector / drive->track_sectors, cylinder = track / drive->heads;
-        drive->now.lba[0] = (uint8_t)(sector % drive->track_sectors + 1);
+        struct geometry geometry = geometry_now(drive);
+        uint64_t track = sector / geometry.track_sectors, cylinder = track / geometry.heads;
+        drive->now.lba[0] = (uint8_t)(sector % geometry.track_sectors + 1);
         drive->now.lba[1] = (uint8_t)cylinder;
         drive->now.lba[2] = (uint8_t)(cylinder >> 8);
-        drive->device = (uint8_t)((drive->device & 0xf0) | track % drive->heads);
+        drive->device = (uint8_t)((drive->device & 0xf0) | track % geometry.heads);
         return;
     }
     set_low_lba(&drive->now, sector);
@@ -185,17 +222,14 @@ void ide_put_text(uint16_t *words, unsigned count, const char *text, unsigned le
 /* Words 54 to 58: as the host counts now (ATA-3, 7.7; obsolete in ATA-6, but asked for). */
 static void put_geometry(const struct ide_drive *drive, uint16_t *words)
 {
-    uint64_t sectors = drive->disk.volume.sectors;
-    uint64_t cylinders = sectors / (HEADS * TRACK_SECTORS);
-    uint32_t per_cylinder = (uint32_t)drive->heads * drive->track_sectors;
-    uint64_t current = per_cylinder ? sectors / per_cylinder : 0;
-    words[1] = (uint16_t)(cylinders < CYLINDERS_MAX ? cylinders : CYLINDERS_MAX);
-    words[3] = HEADS;
-    words[6] = TRACK_SECTORS;
-    words[54] = (uint16_t)(current < UINT16_MAX ? current : UINT16_MAX);
-    words[55] = drive->heads;
-    words[56] = drive->track_sectors;
-    uint32_t reached = words[54] * per_cylinder;
+    struct geometry own = own_geometry(drive), now = geometry_now(drive);
+    words[1] = (uint16_t)own.cylinders;
+    words[3] = (uint16_t)own.heads;
+    words[6] = (uint16_t)own.track_sectors;
+    words[54] = (uint16_t)(now.cylinders < UINT16_MAX ? now.cylinders : UINT16_MAX);
+    words[55] = (uint16_t)now.heads;
+    words[56] = (uint16_t)now.track_sectors;
+    uint32_t reached = words[54] * now.heads * now.track_sectors;
     words[57] = (uint16_t)reached;
     words[58] = (uint16_t)(reached >> 16);
 }
