@@ -125,7 +125,8 @@ def take_stream(door):
         stream.sendall(b"x")
 
 
-def uplink(add, progress):
+def uplink(progress, card):
+    """Host instructions for each MiB that a guest sends to the emulator's user network."""
     with socket.create_server(("127.0.0.1", 0)) as door:
         threading.Thread(target=take_stream, args=[door], daemon=True).start()
         loads = {"nothing": (":", 1), "stream": (f"ioprobe send 10.0.2.2 {door.getsockname()[1]} {STREAM_BYTES}", STREAM_MIB)}
@@ -133,9 +134,16 @@ def uplink(add, progress):
             "one", script((command for command, _ in loads.values()), f"{card_up('10.0.2.20')}; sleep 1"),
             "network outside")
         marks, _, _ = linux.counted("uplink", conf, [("one", "BENCH-DONE")], files(), progress, [],
-                                    ["-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,disable-legacy=on"])
-    add("net_guest_to_uplink_host_per_mib", per_request(loads, marks)["stream"], "instructions",
-        f"TCP, {STREAM_MIB} MiB, to the emulator's user network")
+                                    ["-netdev", "user,id=n0", "-device", f"{card},netdev=n0"])
+    return per_request(loads, marks)["stream"]
+
+
+def uplinks(add, progress):
+    """By a card that cuts TCP into segments and sums them, and by one from which the user network takes both."""
+    add("net_guest_to_uplink_host_per_mib", uplink(progress, "e1000"), "instructions",
+        f"TCP, {STREAM_MIB} MiB, to the emulator's user network by an 82540EM, which cuts segments")
+    add("net_guest_to_uplink_uncut_host_per_mib", uplink(progress, "virtio-net-pci,disable-legacy=on"), "instructions",
+        "the same by a virtio-net that does not: the server cuts and sums")
 
 
 def measure(progress):
@@ -148,5 +156,5 @@ def measure(progress):
 
     disk(add, progress)
     network(add, progress)
-    uplink(add, progress)
+    uplinks(add, progress)
     return figures

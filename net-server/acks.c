@@ -98,7 +98,7 @@ bool ack_hold(struct ack *held, struct port *from, const struct frame *frame)
 {
     uint32_t tcp = frame->offload.segmentation ? 0 : tcp_of_ack(frame->head, frame->size_bytes);
     if (!tcp || held->from != from || held->size_bytes != frame->size_bytes ||
-        !supersedes(frame->head, held->bytes, tcp))
+        !supersedes(frame->head, held->at, tcp))
         ack_release(held);
     if (!tcp)
         return false;
@@ -106,6 +106,7 @@ bool ack_hold(struct ack *held, struct port *from, const struct frame *frame)
     held->size_bytes = frame->size_bytes;
     held->tcp = tcp;
     held->offload = frame->offload;
+    held->at = held->bytes;
     memcpy(held->bytes, frame->head, frame->size_bytes);
     return true;
 }
@@ -113,12 +114,12 @@ bool ack_hold(struct ack *held, struct port *from, const struct frame *frame)
 bool ack_renew(struct ack *held, const uint8_t *bytes, uint32_t size_bytes)
 {
     uint32_t options = held->tcp + TCP_BYTES;
-    if (!held->from || size_bytes != held->size_bytes || !supersedes(bytes, held->bytes, held->tcp))
+    if (!held->from || size_bytes != held->size_bytes || !supersedes(bytes, held->at, held->tcp))
         return false;
     /* What is the same makes it an acknowledgement too, of the same size; but for the kind of its options. */
     if (size_bytes >= held->tcp + TCP_STAMPS_BYTES && read_be32(bytes + options) != STAMPS)
         return false;
-    memcpy(held->bytes, bytes, size_bytes);
+    held->at = bytes;
     return true;
 }
 
@@ -130,7 +131,7 @@ void ack_release(struct ack *held)
         return;
     held->from = NULL;
     frame_begin(&frame);
-    frame_add(&frame, held->bytes, held->size_bytes);
+    frame_add(&frame, held->at, held->size_bytes);
     frame.offload = held->offload;
     switch_send(from, &frame);
 }

@@ -18,6 +18,7 @@ struct ack {
     struct port *from;        /* NULL: none is held */
     uint32_t size_bytes, tcp; /* tcp: where TCP begins */
     struct network_offload offload;
+    const uint8_t *at; /* the last one: in `bytes`, or where ack_renew was shown it */
     uint8_t bytes[ACK_BYTES_MAX];
 };
 
@@ -25,7 +26,7 @@ struct ack {
  * True: it is held now. False: nothing is held any more, and the caller passes it on. */
 bool ack_hold(struct ack *held, struct port *from, const struct frame *frame);
 /* The same for bytes that no frame was made of, from where the held one came from and with the same offload: true if they make
- * that superfluous. False: nothing is done. */
+ * that superfluous, and stay where they are until something else is held or released. False: nothing is done. */
 bool ack_renew(struct ack *held, const uint8_t *bytes, uint32_t size_bytes);
 /* Passes on what is held, before the main loop waits. */
 void ack_release(struct ack *held);

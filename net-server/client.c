@@ -185,10 +185,11 @@ static void bad_frame(struct client *client)
     client->bad_frame_reported = true;
 }
 
-static void tell_later(struct client *client)
+/* first: it has looked for itself at all before, or been told. */
+static void tell_later(struct client *client, bool first)
 {
     uint64_t bit = 1ull << client->number;
-    if (!(clients.to_tell & bit))
+    if (first || !(clients.to_tell & bit))
         client->tell_at = switch_clock.now + switch_clock.per_second / 1000000 * CLIENT_TELL_US;
     clients.to_tell |= bit;
 }
@@ -203,7 +204,8 @@ static enum taken take_frame(struct client *client)
         return TAKEN_LATER;
     if (client->port.network->congested)
         return TAKEN_WAITS;
-    if (ring_room(&client->sent) < sizeof header.id) {
+    size_t room = ring_room(&client->sent);
+    if (room < sizeof header.id) {
         /* It reads no answers: it rings when it does. */
         return ring_writer_waits(&client->sent) ? TAKEN_NONE : TAKEN_ONE;
     }
@@ -223,7 +225,7 @@ static enum taken take_frame(struct client *client)
     else
         bad_frame(client);
     ring_write(&client->sent, &header.id, sizeof header.id);
-    tell_later(client);
+    tell_later(client, room == client->sent.size);
     return TAKEN_ONE;
 }
 

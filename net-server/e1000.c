@@ -2,9 +2,11 @@
  * Intel 82540EM Gigabit Ethernet, as QEMU and Bochs have it.
  *
  * State:    a ring of receive and one of send descriptors, each with a buffer of 2 KiB of its own.
- * Features: legacy descriptors, all addresses received, interrupts by line.
- * Missing:  checksums and segmentation by the card (the switch does them), frames over 1,518 bytes, MSI, other 8254x.
- * Spec:     Intel PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual, 3.2, 3.3, 13.4, 14.
+ * Features: checksums and segmentation of TCP over IPv4 by the card for what is sent, all addresses received, interrupts by
+ *           line.
+ * Missing:  segmentation of TCP over IPv6 (both emulators write a length into the parts that is 40 too large), checksums of
+ *           what is received (neither looks at them), frames over 1,518 bytes, MSI, other 8254x.
+ * Spec:     Intel PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual, 3.2, 3.3, 3.5, 13.4, 14.
  */
 #include "string.h"
 #include "task.h"
@@ -50,6 +52,7 @@ enum {
     INTERRUPT_FEW_LEFT = 1 << 4,
     INTERRUPT_OVERRUN = 1 << 6,
     INTERRUPT_RECEIVED = 1 << 7,
+    INTERRUPTS = INTERRUPT_RECEIVED | INTERRUPT_OVERRUN | INTERRUPT_FEW_LEFT | INTERRUPT_LINK,
     RECEIVE_ENABLE = 1 << 1,
     RECEIVE_ALL_UNICAST = 1 << 3,
     RECEIVE_ALL_MULTICAST = 1 << 4,
@@ -59,15 +62,45 @@ enum {
     SEND_PAD = 1 << 3,
     SEND_COLLISIONS = 0x0f << 4 | 0x40 << 12, /* full duplex: 13.4.33 */
     SEND_GAPS = 10 | 8 << 10 | 6 << 20,       /* 13.4.34: for copper */
-    COMMAND_END = 1,
-    COMMAND_CRC = 2,
-    COMMAND_REPORT = 8,
-    STATUS_DONE = 1,
-    STATUS_END = 2,
 };
+/* The second half of a receive descriptor (3.2.3), with the frame's length in the lowest 16 bits. */
+#define RECEIVED_DONE   (1ull << 32)
+#define RECEIVED_END    (1ull << 33)
+#define RECEIVED_ERRORS (0xffull << 40)
+/* The second half of a send descriptor: of all kinds (3.3.3), ... */
+#define COMMAND_END      (1ull << 24)
+#define COMMAND_CRC      (1ull << 25)
+#define COMMAND_REPORT   (1ull << 27)
+#define COMMAND_EXTENDED (1ull << 29)
+#define SENT_DONE        (1ull << 32)
+/* ... of a piece of data (3.3.7), ... */
+#define DATA_PIECE   (1ull << 20)
+#define DATA_SUM_IP  (1ull << 40)
+#define DATA_SUM_TCP (1ull << 41)
+/* ... of a piece of data and of a context, ... */
+#define COMMAND_SEGMENTS (1ull << 26)
+/* ... and of a context (3.3.6), with the length of the data in the lowest 20 bits. */
+#define CONTEXT_TCP           (1ull << 24)
+#define CONTEXT_IPV4          (1ull << 25)
+#define CONTEXT_HEADER_SHIFT  40
+#define CONTEXT_SEGMENT_SHIFT 48
+/* Its first half: the first byte that is summed, where the sum goes, the last byte; of the IP header, and, from bit 32 on, of what is
+ * behind it, where 0 is the frame's end. */
+#define CONTEXT_TO_SHIFT     8
+#define CONTEXT_LAST_SHIFT   16
+#define CONTEXT_BEHIND_SHIFT 32
+
+_Static_assert((NETWORK_FRAME_MAX + ETHERNET_TAG_BYTES + BUFFER_BYTES - 1) / BUFFER_BYTES + 1 <=
+                   UPLINK_PARTS,
+               "a frame of any size has room where parts have: its buffers, and a context");
 /* A read takes a real bus more than 100 ns: a reset is over after some microseconds. */
 #define RESET_READS   100000u
 #define ADDRESS_VALID (1u << 31) /* of RAH */
+
+static uint32_t behind(uint32_t place, uint32_t places)
+{
+    return place + 1 < places ? place + 1 : 0;
+}
 
 static bool fits(const struct device_grant *grant)
 {
@@ -106,11 +139,7 @@ static void start_rings(struct e1000 *card)
 {
     volatile uint32_t *registers = card->registers;
     for (uint16_t i = 0; i < E1000_RECEIVE_PLACES; i++)
-        card->receive[i] =
-            (struct e1000_descriptor){.physical = buffer_physical(&card->received, i)};
-    for (uint16_t i = 0; i < E1000_SEND_PLACES; i++)
-        card->send[i] = (struct e1000_descriptor){.physical = buffer_physical(&card->sent, i),
-                                                  .status = STATUS_DONE};
+        card->receive[i] = (struct e1000_received){.physical = buffer_physical(&card->received, i)};
     card->receive_next = card->send_next = card->send_done = 0;
     registers[RDBAL] = (uint32_t)card->receive_physical;
     registers[RDBAH] = (uint32_t)(card->receive_physical >> 32);
@@ -172,57 +201,137 @@ static const char *start(struct uplink *uplink)
     for (unsigned i = 0; i < MTA_ENTRIES; i++)
         registers[MTA + i] = 0;
     start_rings(card);
+    uplink->accepts = NETWORK_ACCEPTS_CHECKSUM | NETWORK_ACCEPTS_TCP4;
     registers[TIPG] = SEND_GAPS;
     registers[TCTL] = SEND_ENABLE | SEND_PAD | SEND_COLLISIONS;
     registers[RCTL] = RECEIVE_ENABLE | RECEIVE_ALL_UNICAST | RECEIVE_ALL_MULTICAST |
                       RECEIVE_BROADCAST | RECEIVE_STRIP_CRC;
     registers[RDT] = E1000_RECEIVE_PLACES - 1;
-    registers[IMS] = INTERRUPT_RECEIVED | INTERRUPT_OVERRUN | INTERRUPT_FEW_LEFT | INTERRUPT_LINK;
+    card->armed = false;
     return NULL;
 }
 
 /* ---- sending -------------------------------------------------------------------------------------------- */
 
-static uint32_t send_free(struct e1000 *card)
+static uint32_t send_free(const struct e1000 *card)
 {
-    while (card->send_done != card->send_next && card->send[card->send_done].status & STATUS_DONE)
-        card->send_done = (card->send_done + 1) % E1000_SEND_PLACES;
-    uint32_t used = (card->send_next + E1000_SEND_PLACES - card->send_done) % E1000_SEND_PLACES;
-    return E1000_SEND_PLACES - 1 - used;
+    uint32_t round = card->send_next < card->send_done ? 0 : E1000_SEND_PLACES;
+    return card->send_done + round - card->send_next - 1;
+}
+
+/* Are so many places free? The card reports the last place of a frame alone. */
+static bool send_fits(struct e1000 *card, uint32_t places)
+{
+    while (send_free(card) < places) {
+        if (card->send_done == card->send_next)
+            return false;
+        uint32_t end = card->ends[card->send_done];
+        if (!(card->send[end].command & SENT_DONE))
+            return false;
+        card->send_done = behind(end, E1000_SEND_PLACES);
+    }
+    return true;
 }
 
 static bool has_room(struct uplink *uplink)
 {
-    return send_free(&uplink->card.e1000) >= UPLINK_PARTS;
+    return send_fits(&uplink->card.e1000, UPLINK_PARTS);
 }
 
 static uint8_t *place(struct uplink *uplink)
 {
     struct e1000 *card = &uplink->card.e1000;
-    return send_free(card) ? buffer_at(&card->sent, (uint16_t)card->send_next) : NULL;
+    return send_fits(card, 1) ? buffer_at(&card->sent, (uint16_t)card->send_next) : NULL;
+}
+
+/* Into the next place, which is free. */
+static void add(struct e1000 *card, uint64_t address, uint64_t command)
+{
+    volatile struct e1000_sent *place = &card->send[card->send_next];
+    place->address = address;
+    place->command = command;
+    card->send_next = behind(card->send_next, E1000_SEND_PLACES);
+}
+
+/* So many bytes, which begin in the next place's buffer: a descriptor for each buffer. */
+static void add_data(struct e1000 *card, uint32_t size_bytes, uint64_t command)
+{
+    volatile struct e1000_sent *places = card->send;
+    uint64_t physical = card->sent.physical;
+    uint32_t place = card->send_next, left = size_bytes;
+    for (; left > BUFFER_BYTES; left -= BUFFER_BYTES) {
+        places[place].address = physical + place * BUFFER_BYTES;
+        places[place].command = command | BUFFER_BYTES;
+        place = behind(place, E1000_SEND_PLACES);
+    }
+    card->send_next = place;
+    add(card, physical + place * BUFFER_BYTES, command | COMMAND_END | COMMAND_REPORT | left);
 }
 
 static void send_placed(struct uplink *uplink, uint32_t size_bytes)
 {
     struct e1000 *card = &uplink->card.e1000;
-    card->send[card->send_next] = (struct e1000_descriptor){
-        .physical = buffer_physical(&card->sent, (uint16_t)card->send_next),
-        .size_bytes = (uint16_t)size_bytes,
-        .command = COMMAND_END | COMMAND_CRC | COMMAND_REPORT,
-    };
-    card->send_next = (card->send_next + 1) % E1000_SEND_PLACES;
+    uint16_t place = (uint16_t)card->send_next;
+    card->ends[place] = place;
+    add_data(card, size_bytes, COMMAND_CRC);
     card->added_sent = true;
+}
+
+/* What is to be summed, and cut. All numbers are a frame's that was found valid (frame_offload_valid): what is summed begins and its
+ * sum goes into its first FRAME_HEAD_MAX bytes, headers end there; with a tag before them they fit in 8 bits. */
+static void add_context(struct e1000 *card, const struct frame *frame, uint32_t tag_bytes)
+{
+    const struct network_offload *offload = &frame->offload;
+    uint64_t ip = ETHERNET_HEADER_BYTES + tag_bytes, tcp = offload->checksum_start + tag_bytes;
+    uint64_t to = tcp + offload->checksum_offset, command = COMMAND_EXTENDED;
+    uint64_t sums = (tcp | to << CONTEXT_TO_SHIFT) << CONTEXT_BEHIND_SHIFT;
+    if (offload->checksum_offset == FRAME_TCP_CHECKSUM)
+        command |= CONTEXT_TCP;
+    if (offload->segmentation) {
+        uint64_t header_bytes = frame_header_bytes(frame);
+        sums |=
+            ip | (ip + FRAME_IPV4_CHECKSUM) << CONTEXT_TO_SHIFT | (tcp - 1) << CONTEXT_LAST_SHIFT;
+        command |= COMMAND_SEGMENTS | CONTEXT_IPV4 | (frame->size_bytes - header_bytes);
+        command |= (header_bytes + tag_bytes) << CONTEXT_HEADER_SHIFT;
+        command |= (uint64_t)offload->segment_bytes << CONTEXT_SEGMENT_SHIFT;
+    }
+    add(card, sums, command);
+}
+
+/* A frame's bytes, from the next place's buffer on: one lies behind the other. */
+static void fill(struct e1000 *card, const struct frame *frame, uint32_t size_bytes, uint32_t vlan)
+{
+    uint8_t *at = buffer_at(&card->sent, (uint16_t)card->send_next);
+    uint32_t straight = (E1000_SEND_PLACES - card->send_next) * BUFFER_BYTES;
+    uint32_t run = size_bytes < straight ? size_bytes : straight;
+    struct frame_cursor cursor = frame_at(frame, 0);
+    uplink_fill(&cursor, at, run, vlan);
+    frame_copy(&cursor, buffer_at(&card->sent, 0), size_bytes - run);
+    if (frame->offload.segmentation)
+        frame_cut_ready(frame, at + (vlan ? ETHERNET_TAG_BYTES : 0));
 }
 
 static bool send(struct uplink *uplink, const struct frame *frame, uint32_t vlan)
 {
     struct e1000 *card = &uplink->card.e1000;
-    uint32_t size_bytes = frame->size_bytes + (vlan ? ETHERNET_TAG_BYTES : 0);
-    if (size_bytes > BUFFER_BYTES || send_free(card) == 0)
+    uint32_t tag_bytes = vlan ? ETHERNET_TAG_BYTES : 0;
+    uint32_t size_bytes = frame->size_bytes + tag_bytes;
+    uint32_t count = (size_bytes + BUFFER_BYTES - 1) / BUFFER_BYTES;
+    bool sums = frame->offload.flags & NETWORK_NEEDS_CHECKSUM;
+    if ((count > 1 && !frame->offload.segmentation) || !send_fits(card, count + sums))
         return false;
-    struct frame_cursor cursor = frame_at(frame, 0);
-    uplink_fill(&cursor, place(uplink), size_bytes, vlan);
-    send_placed(uplink, size_bytes);
+    uint64_t command = COMMAND_CRC;
+    uint32_t first = card->send_next;
+    if (sums) {
+        add_context(card, frame, tag_bytes);
+        command |= COMMAND_EXTENDED | DATA_PIECE | DATA_SUM_TCP;
+    }
+    if (frame->offload.segmentation)
+        command |= COMMAND_SEGMENTS | DATA_SUM_IP;
+    fill(card, frame, size_bytes, vlan);
+    add_data(card, size_bytes, command);
+    card->ends[first] = (uint16_t)(card->send_next ? card->send_next - 1 : E1000_SEND_PLACES - 1);
+    card->added_sent = true;
     return true;
 }
 
@@ -230,56 +339,83 @@ static bool send(struct uplink *uplink, const struct frame *frame, uint32_t vlan
 
 static bool received(const struct e1000 *card)
 {
-    return card->receive[card->receive_next].status & STATUS_DONE;
+    return card->receive[card->receive_next].result & RECEIVED_DONE;
+}
+
+static __attribute__((noinline)) void receive(struct uplink *uplink, const uint8_t *at,
+                                              uint32_t size_bytes)
+{
+    struct frame frame;
+    frame_begin(&frame);
+    if (frame_add(&frame, at, size_bytes))
+        uplink_receive(uplink, &frame);
 }
 
 static bool poll(struct uplink *uplink)
 {
     struct e1000 *card = &uplink->card.e1000;
+    uint32_t place = card->receive_next;
     unsigned frames = 0;
-    for (; frames < E1000_RECEIVE_PLACES && received(card); frames++) {
-        uint16_t place = (uint16_t)card->receive_next;
-        volatile struct e1000_descriptor *descriptor = &card->receive[place];
+    uint64_t result;
+    for (; frames < E1000_RECEIVE_PLACES; frames++) {
+        result = card->receive[place].result;
+        if (!(result & RECEIVED_DONE))
+            break;
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
-        uint32_t size_bytes = descriptor->size_bytes;
-        struct frame frame;
-        frame_begin(&frame);
-        if (descriptor->status & STATUS_END && !descriptor->errors && size_bytes <= BUFFER_BYTES &&
-            frame_add(&frame, buffer_at(&card->received, place), size_bytes))
-            uplink_receive(uplink, &frame);
-        descriptor->status = 0;
-        card->receive_next = (card->receive_next + 1) % E1000_RECEIVE_PLACES;
-        card->added_received = true;
+        const uint8_t *at = buffer_at(&card->received, (uint16_t)place);
+        /* Most of what comes while a guest sends are acknowledgements, and done with at once. */
+        if ((result & (RECEIVED_END | RECEIVED_ERRORS)) == RECEIVED_END &&
+            (uint16_t)result <= BUFFER_BYTES &&
+            !uplink_receive_ack(uplink, at, (uint16_t)result, 0))
+            receive(uplink, at, (uint16_t)result);
+        card->receive[place].result = 0;
+        place = behind(place, E1000_RECEIVE_PLACES);
     }
+    card->receive_next = place;
+    card->added_received |= frames != 0;
     return frames == E1000_RECEIVE_PLACES;
 }
 
-static void kick(struct uplink *uplink)
+/* Interrupts are let in while the server waits, and not before it has looked at all that came meanwhile. */
+static void disarm(struct e1000 *card)
+{
+    card->registers[IMC] = UINT32_MAX;
+    card->armed = false;
+}
+
+static bool kick(struct uplink *uplink)
 {
     struct e1000 *card = &uplink->card.e1000;
+    bool sent = card->added_sent;
     __atomic_thread_fence(__ATOMIC_RELEASE);
     if (card->added_received)
         card->registers[RDT] =
-            (card->receive_next + E1000_RECEIVE_PLACES - 1) % E1000_RECEIVE_PLACES;
-    if (card->added_sent)
+            card->receive_next ? card->receive_next - 1 : E1000_RECEIVE_PLACES - 1;
+    if (sent && card->armed)
+        disarm(card);
+    if (sent)
         card->registers[TDT] = card->send_next;
     card->added_received = card->added_sent = false;
+    return sent;
 }
 
+/* Reading the causes clears them; what comes after that raises the line when interrupts are let in. */
 static bool waits(struct uplink *uplink, bool room)
 {
     struct e1000 *card = &uplink->card.e1000;
-    if (room)
-        card->registers[IMS] = INTERRUPT_SENT;
-    return !received(card) && !(room && has_room(uplink));
+    if (!card->armed)
+        (void)card->registers[ICR];
+    if (received(card) || (room && has_room(uplink)))
+        return false;
+    if (!card->armed || room)
+        card->registers[IMS] = INTERRUPTS | (room ? INTERRUPT_SENT : 0);
+    card->armed = true;
+    return true;
 }
 
-/* Reading the cause clears it, and lowers the line. */
 static void interrupt(struct uplink *uplink)
 {
-    volatile uint32_t *registers = uplink->card.e1000.registers;
-    (void)registers[ICR];
-    registers[IMC] = INTERRUPT_SENT;
+    disarm(&uplink->card.e1000);
 }
 
 const struct uplink_driver e1000_driver = {

@@ -7,7 +7,7 @@ enum {
     IPV4_LENGTH = 2,
     IPV4_ID = 4,
     IPV4_PROTOCOL = 9,
-    IPV4_CHECKSUM = 10,
+    IPV4_CHECKSUM = FRAME_IPV4_CHECKSUM,
     IPV4_ADDRESSES = 12,
     IPV4_HEADER_MIN = 20,
     IPV6_LENGTH = 4,
@@ -16,8 +16,9 @@ enum {
     TCP_SEQUENCE = 4,
     TCP_DATA_OFFSET = 12,
     TCP_FLAGS = 13,
-    TCP_CHECKSUM = 16,
+    TCP_CHECKSUM = FRAME_TCP_CHECKSUM,
     TCP_HEADER_MIN = 20,
+    TCP_HEADER_STAMPS = 32,
     PROTOCOL_TCP = 6,
 };
 enum { TCP_FIN = 1, TCP_PSH = 8, TCP_CWR = 128 };
@@ -156,7 +157,9 @@ static bool headers_fit(struct frame *frame)
 {
     const uint8_t *ip = frame->head + ETHERNET_HEADER_BYTES;
     uint32_t tcp = frame->offload.checksum_start;
-    if (!frame_take_head(frame, tcp + TCP_HEADER_MIN))
+    /* With time stamps, which nearly all have, it is taken at once. */
+    if (!frame_take_head(frame, tcp + TCP_HEADER_STAMPS) &&
+        !frame_take_head(frame, tcp + TCP_HEADER_MIN))
         return false;
     uint16_t type = read_be16(frame->head + ETHERNET_TYPE_OFFSET);
     if (is_ipv4(frame))
@@ -167,8 +170,8 @@ static bool headers_fit(struct frame *frame)
            tcp >= ETHERNET_HEADER_BYTES + IPV6_HEADER;
 }
 
-/* By what it says of itself; its head has so much of it. */
-static uint32_t tcp_header_end(const struct frame *whole)
+/* By what TCP says of itself. */
+uint32_t frame_header_bytes(const struct frame *whole)
 {
     uint32_t tcp = whole->offload.checksum_start;
     return tcp + (whole->head[tcp + TCP_DATA_OFFSET] >> 4) * 4u;
@@ -182,7 +185,7 @@ static bool can_be_cut(struct frame *whole)
         offload->checksum_offset != TCP_CHECKSUM ||
         offload->checksum_start < ETHERNET_HEADER_BYTES + IPV4_HEADER_MIN || !headers_fit(whole))
         return false;
-    uint32_t header_bytes = tcp_header_end(whole);
+    uint32_t header_bytes = frame_header_bytes(whole);
     return header_bytes >= (uint32_t)offload->checksum_start + TCP_HEADER_MIN &&
            frame_take_head(whole, header_bytes) && whole->size_bytes > header_bytes &&
            header_bytes + offload->segment_bytes <= ETHERNET_FRAME_MAX;
@@ -276,12 +279,28 @@ static void sum_headers(struct frame_cutter *cutter)
             cutter->tcp_sum += read_be16(tcp + i);
 }
 
+bool frame_cut_by_card(const struct frame *whole)
+{
+    return !(whole->head[whole->offload.checksum_start + TCP_FLAGS] & TCP_CWR);
+}
+
+void frame_cut_ready(const struct frame *whole, uint8_t *to)
+{
+    const uint8_t *addresses = whole->head + ETHERNET_HEADER_BYTES + IPV4_ADDRESSES;
+    uint32_t pseudo_sum = PROTOCOL_TCP;
+    for (uint32_t i = 0; i < 8; i += 2)
+        pseudo_sum += read_be16(addresses + i);
+    write_be16(to + ETHERNET_HEADER_BYTES + IPV4_LENGTH, 0);
+    write_be16(to + ETHERNET_HEADER_BYTES + IPV4_CHECKSUM, 0);
+    write_be16(to + whole->offload.checksum_start + TCP_CHECKSUM, fold(pseudo_sum));
+}
+
 bool frame_cut_begin(struct frame_cutter *cutter, struct frame *whole)
 {
     if (!can_be_cut(whole))
         return false;
     *cutter = (struct frame_cutter){.whole = whole,
-                                    .header_bytes = tcp_header_end(whole),
+                                    .header_bytes = frame_header_bytes(whole),
                                     .tcp_offset = whole->offload.checksum_start};
     cutter->cursor = frame_at(whole, cutter->header_bytes);
     cutter->left = whole->size_bytes - cutter->header_bytes;

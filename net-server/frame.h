@@ -83,6 +83,10 @@ struct frame_cursor frame_at(const struct frame *frame, uint32_t offset);
 /* Copies the next size_bytes, or as many as are left; returns how many. */
 uint32_t frame_copy(struct frame_cursor *cursor, void *to, uint32_t size_bytes);
 
+/* Where the headers of IPv4 and TCP have their checksums. */
+#define FRAME_IPV4_CHECKSUM 10u
+#define FRAME_TCP_CHECKSUM  16u
+
 /* Is what is to be done to it possible, and of a kind that is known? Checked where a frame comes in. */
 bool frame_offload_valid(struct frame *frame);
 
@@ -90,6 +94,13 @@ bool frame_offload_valid(struct frame *frame);
 uint16_t frame_sum(const struct frame *frame, uint32_t offset);
 /* Puts in the checksum that its sender left out. False: that can't be. */
 bool frame_finish_checksum(struct frame *frame);
+
+/* For a card that cuts frames itself; the frame is valid, and to be cut. Its headers, up to the data; they are in head[]. */
+uint32_t frame_header_bytes(const struct frame *whole);
+/* Is a card's work as good as ours? CWR belongs in the first part alone (RFC 3168, 6.1.2), and cards repeat it in all. */
+bool frame_cut_by_card(const struct frame *whole);
+/* Of TCP over IPv4, in a copy that begins at `to`: leaves out of the headers what the card adds for each part, lengths and sums. */
+void frame_cut_ready(const struct frame *whole, uint8_t *to);
 
 /* Cuts a frame with much TCP data into those that fit the wire, as a card does it. The parts' checksums are left to
  * be finished. */

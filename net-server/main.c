@@ -91,13 +91,16 @@ static uint64_t work(void)
 {
     switch_clock.now = ticks();
     clients_refresh();
-    bool more = uplinks_poll();
+    bool cards = uplink_count != 0, more = cards && uplinks_poll();
     more |= clients_send();
+    if (cards && uplinks_kick())
+        more |= uplinks_poll();
     /* Before lwIP's timers: a socket can start some. What these tell of sockets is for the next round. */
     sockets_turn();
     uint64_t deadline = hosts_poll();
     more |= sockets_ready();
-    uplinks_kick();
+    if (cards)
+        uplinks_kick();
     clients_ring();
     sockets_ring();
     if (clients.deadline < deadline)

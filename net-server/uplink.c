@@ -29,12 +29,14 @@ static void set_congested(struct uplink *uplink, bool congested)
         clients.ready = clients.attached;
 }
 
-/* Does the card itself cut what is to be cut? */
+/* Does the card itself cut what is to be cut? Not into crumbs: it would be busy for as many frames as there are bytes. */
 static bool card_cuts(const struct uplink *uplink, const struct frame *frame)
 {
     uint32_t kind =
         frame->offload.segmentation == NETWORK_TCP4 ? NETWORK_ACCEPTS_TCP4 : NETWORK_ACCEPTS_TCP6;
-    return frame->offload.segmentation == NETWORK_WHOLE || uplink->accepts & kind;
+    return frame->offload.segmentation == NETWORK_WHOLE ||
+           (uplink->accepts & kind && frame->offload.segment_bytes >= UPLINK_SEGMENT_MIN &&
+            frame_cut_by_card(frame));
 }
 
 /* In its place: straight from the sender's memory into the card's buffers. */
@@ -217,11 +219,13 @@ bool uplinks_poll(void)
     return more;
 }
 
-void uplinks_kick(void)
+bool uplinks_kick(void)
 {
+    bool answers = false;
     for (uint32_t i = 0; i < uplink_count; i++)
         if (uplinks[i].driver && !uplinks[i].failed)
-            uplinks[i].driver->kick(&uplinks[i]);
+            answers |= uplinks[i].driver->kick(&uplinks[i]);
+    return answers;
 }
 
 bool uplinks_wait(uint64_t *deadline)

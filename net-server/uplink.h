@@ -20,6 +20,8 @@
 
 /* A part of a frame that was cut, with a tag. */
 #define UPLINK_PART_MAX (ETHERNET_FRAME_MAX + ETHERNET_TAG_BYTES)
+/* A card cuts into parts of so much data or more; IPv4's least MTU is 576 (RFC 791), so hardly anybody asks for less. */
+#define UPLINK_SEGMENT_MIN 256u
 /* A frame of 65,550 bytes comes in 45 parts of 1,460. */
 #define UPLINK_PARTS 48u
 
@@ -43,8 +45,8 @@ struct uplink_driver {
     bool (*waits)(struct uplink *uplink, bool room);
     /* Its interrupt has come: lowers the line. */
     void (*interrupt)(struct uplink *uplink);
-    /* Hands over all that was added since. */
-    void (*kick)(struct uplink *uplink);
+    /* Hands over all that was added since; true: there may be an answer at once, as an emulator's card has it. */
+    bool (*kick)(struct uplink *uplink);
 };
 extern const struct uplink_driver virtio_net_driver, e1000_driver;
 
@@ -84,13 +86,14 @@ bool uplink_connect(struct network *network, const uint8_t **mac);
 bool uplinks_poll(void);
 /* Before waiting; false: there is something to do. Lowers *deadline to when it wants to be called. */
 bool uplinks_wait(uint64_t *deadline);
-void uplinks_kick(void);
+/* Hands over all that is for the cards; true: there may be answers already. */
+bool uplinks_kick(void);
 void uplink_interrupt(uint32_t number);
 
 /* For drivers: the beginning of a frame, with its tag in the place if vlan is not 0, size_bytes with it. */
 void uplink_fill(struct frame_cursor *cursor, uint8_t *to, uint32_t size_bytes, uint32_t vlan);
-/* For drivers: have these bytes, which came without a tag, been taken as an acknowledgement? Else they are to be received as
- * a frame. flags: NETWORK_CHECKSUM_GOOD or 0. */
+/* For drivers: have these bytes, which came without a tag, been taken as an acknowledgement? Then they may not change before the
+ * next `kick`. Else they are to be received as a frame. flags: NETWORK_CHECKSUM_GOOD or 0. */
 bool uplink_receive_ack(struct uplink *uplink, const uint8_t *bytes, uint32_t size_bytes,
                         uint8_t flags);
 /* For drivers: a frame has come. */

@@ -166,13 +166,13 @@ static struct header header_of(const struct frame *frame, uint32_t vlan)
     uint16_t tag = vlan ? ETHERNET_TAG_BYTES : 0;
     if (!(offload->flags & NETWORK_NEEDS_CHECKSUM))
         return (struct header){0};
-    return (struct header){.flags = NETWORK_NEEDS_CHECKSUM,
-                           .segmentation = offload->segmentation,
-                           .header_bytes =
-                               offload->segmentation ? (uint16_t)(frame->head_bytes + tag) : 0,
-                           .segment_bytes = offload->segmentation ? offload->segment_bytes : 0,
-                           .checksum_start = (uint16_t)(offload->checksum_start + tag),
-                           .checksum_offset = offload->checksum_offset};
+    return (struct header){
+        .flags = NETWORK_NEEDS_CHECKSUM,
+        .segmentation = offload->segmentation,
+        .header_bytes = offload->segmentation ? (uint16_t)(frame_header_bytes(frame) + tag) : 0,
+        .segment_bytes = offload->segmentation ? offload->segment_bytes : 0,
+        .checksum_start = (uint16_t)(offload->checksum_start + tag),
+        .checksum_offset = offload->checksum_offset};
 }
 
 static bool send(struct uplink *uplink, const struct frame *frame, uint32_t vlan)
@@ -290,10 +290,11 @@ static void interrupt(struct uplink *uplink)
         uplink->failed = true;
 }
 
-static void kick(struct uplink *uplink)
+static bool kick(struct uplink *uplink)
 {
     virtqueue_kick(&uplink->card.virtio.receive);
     virtqueue_kick(&uplink->card.virtio.send);
+    return false;
 }
 
 const struct uplink_driver virtio_net_driver = {

@@ -31,11 +31,11 @@ def card(port, kind="virtio-net-pci,disable-legacy=on"):
     return ["-netdev", f"user,id=n0,hostfwd=tcp:127.0.0.1:{port}-:80", "-device", f"{kind},netdev=n0"]
 
 
-def system(conf, tmp_path, emulator_options=(), files=()):
+def system(conf, tmp_path, emulator_options=(), files=(), machine="qemu-1"):
     for path in LINUX.values():
         if not os.path.exists(path):
             pytest.skip("the guests are not built: run `make guests`")
-    return System("qemu-1", conf, files={**LINUX, **dict(files)}, directory=tmp_path / "run", seconds=240,
+    return System(machine, conf, files={**LINUX, **dict(files)}, directory=tmp_path / "run", seconds=240,
                   emulator_options=emulator_options)
 
 

@@ -111,6 +111,46 @@ def icmp6_body(got):
     return body if good else b""
 
 
+class TcpReceiver:
+    """Takes one connection to its address and port, and what comes in it, to its end; RFC 9293. `answer` gives what is to be
+    sent for a frame. Of each frame of the connection lengths and sums are looked at: what is wrong stands in `wrong`."""
+
+    def __init__(self, address, port):
+        self.address, self.port = socket.inet_aton(address), port
+        self.data, self.next, self.ended, self.wrong, self.largest = bytearray(), 0, False, [], 0
+
+    def answer(self, got):
+        if got.type != IPV4 or got.payload[9] != 6 or got.payload[16:20] != self.address:
+            return None
+        total, = struct.unpack_from(">H", got.payload, 2)
+        source, segment = got.payload[12:16], got.payload[20:total]
+        fake = source + self.address + struct.pack(">HH", 6, len(segment))
+        if len(segment) != total - 20 or checksum(got.payload[:20]) or checksum(fake + segment):
+            self.wrong.append(got)
+            return None
+        theirs, ours, number, _, offset, flags = struct.unpack_from(">HHIIBB", segment)
+        data = segment[(offset >> 4) * 4:]
+        if ours != self.port or not (data or flags & 3):
+            return None
+        self.largest = max(self.largest, len(data))
+        if flags & 2:                                      # SYN
+            self.next, kind, more = number + 1, 0x12, struct.pack(">BBH", 2, 4, 1460)
+        else:
+            kind, more = 0x10, b""
+            if number == self.next:
+                self.data += data
+                self.ended |= flags & 1
+                self.next += len(data) + (flags & 1)
+            self.next &= 0xffffffff
+        body = struct.pack(">HHIIBBHHH", ours, theirs, 1000 + (kind == 0x10), self.next, (20 + len(more)) * 4, kind,
+                           65535, 0, 0) + more
+        fake = self.address + source + struct.pack(">HH", 6, len(body))
+        body = body[:16] + struct.pack(">H", checksum(fake + body)) + body[18:]
+        head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0, 64, 6, 0)
+        head = head[:10] + struct.pack(">H", checksum(head + self.address + source)) + self.address + source
+        return frame(got.source, IPV4, head + body, got.tags)
+
+
 class Wire:
     """frames: all that the card has sent, in order. answers: called with each, on the reader's thread; bytes that it returns
     are sent."""

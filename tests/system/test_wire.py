@@ -180,3 +180,26 @@ def test_rates_hold_on_the_wire(card, tmp_path):
         assert loud.look().count <= most(BROADCASTS, begun) + 1
         assert {tuple(frame.tags) for frame in line.frames if frame.type == wire.IPV4} == {(7,), (9,)}
         assert "this server died" not in run.text("system")
+
+
+@CARDS
+def test_a_guests_stream_is_cut_for_the_wire(machine, card, tmp_path):
+    """What a guest gives its card in large pieces arrives in frames that fit, each with lengths and sums that are right, whether
+    the card cuts or the server: byte by byte what was sent, with the network's tag. Bochs hears for the card's address alone."""
+    taker = wire.TcpReceiver("10.0.7.77", 9)
+
+    def answers(got):
+        if got.type == wire.ARP and got.payload[6:8] == b"\0\1" and got.payload[27] == 77:
+            return wire.frame(got.source, wire.ARP, wire.arp(2, "10.0.7.77", wire.arp_sender(got), got.source), got.tags)
+        return taker.answer(got)
+
+    conf = "network outside { uplink 0 vlan 7 }\n" + partition(
+        "one", [], up("10.0.7.2") + "echo UP-$((6*7))", " network outside { mac 52:54:00:5e:00:01 }\n")
+    with wire.Wire(answers) as line, system(conf, tmp_path, line.options(machine, card), machine=machine) as run:
+        run.wait("one", "UP-42")
+        run.type("one", "seq 1 40000 >/tmp/f; nc 10.0.7.77 9 </tmp/f\n")
+        run.run_for(lambda: taker.ended)
+        assert bytes(taker.data) == b"".join(b"%d\n" % n for n in range(1, 40001))
+        assert not taker.wrong and taker.largest == 1460
+        assert {tuple(frame.tags) for frame in line.frames if frame.type == wire.IPV4} == {(7,)}
+        assert max(frame.size_bytes for frame in line.frames) == 1518

@@ -179,6 +179,7 @@ TEST(net_acks_others_kept,
         expect_both(&sack, &a);
         struct packet stamped = make_stamped(v6, NUMBER + 2);
         expect_both(&a, &stamped);
+        expect_both(&sack, &stamped);
         expect_both(&stamped, &more);
     }
 }

@@ -87,6 +87,32 @@ TEST(net_client_told_later, "that its frames are sent is told a client with the 
     }
 }
 
+TEST(net_client_told_anew,
+     "a client that has looked for itself is told of its next frames after the whole while")
+{
+    uint64_t id;
+    start();
+    serve();
+    memset(rung, 0, sizeof rung);
+    ring_reader_wishes(&sides[0].sent);
+    ring_reader_waits(&sides[0].received);
+    send(0, 1, FRAME);
+    serve();
+    uint64_t first = clients.tell_at;
+    switch_clock.now = first - 1;
+    while (ring_read(&sides[0].sent, &id, sizeof id))
+        continue;
+    send(0, 1, FRAME);
+    serve();
+    EXPECT(clients.tell_at, first - 1 + switch_clock.per_second / 1000000 * CLIENT_TELL_US);
+    switch_clock.now = first;
+    serve();
+    EXPECT(rung[0], 0);
+    switch_clock.now = clients.tell_at;
+    serve();
+    EXPECT(rung[0], 1);
+}
+
 TEST(net_client_no_common_network,
      "two clients without a common network get nothing of each other, broadcasts and all")
 {

@@ -1,6 +1,6 @@
 /*
- * Network cards: tags that tell networks apart, a card that is full or stuck, and the rings of the 82540EM.
- * links: net-server/uplink.c net-server/acks.c net-server/e1000.c net-server/switch.c net-server/frame.c net-server/copy.c lib/print.c
+ * Network cards: tags that tell networks apart, and a card that is full or stuck.
+ * links: net-server/uplink.c net-server/acks.c net-server/switch.c net-server/frame.c net-server/copy.c lib/print.c
  */
 #include "unit_test.h"
 
@@ -13,7 +13,6 @@ LOG_STUB
 struct clients clients;
 
 enum { NETWORKS = 3, TAG_A = 7, TAG_B = 9, FRAME = 80 };
-enum { STATUS_DONE = 1, STATUS_END = 2, RDT = 0x2818 / 4, TDT = 0x3818 / 4 };
 
 static struct network networks[NETWORKS];
 static struct network_start plan;
@@ -86,9 +85,23 @@ static void fake_nothing(struct uplink *uplink)
     (void)uplink;
 }
 
+static bool fake_kick(struct uplink *uplink)
+{
+    (void)uplink;
+    return false;
+}
+
 const struct uplink_driver virtio_net_driver = {
-    "fake",    fake_fits,     fake_start, fake_send,    fake_place,  fake_send_placed,
-    fake_poll, fake_has_room, fake_waits, fake_nothing, fake_nothing};
+    "fake",    fake_fits,     fake_start, fake_send,    fake_place, fake_send_placed,
+    fake_poll, fake_has_room, fake_waits, fake_nothing, fake_kick};
+
+static bool never_fits(const struct device_grant *grant)
+{
+    (void)grant;
+    return false;
+}
+
+const struct uplink_driver e1000_driver = {.name = "none", .fits = never_fits};
 
 static bool deliver(struct port *port, struct frame *frame)
 {
@@ -233,16 +246,22 @@ TEST(net_uplink_tag_once,
 
 /* ---- frames that are to be cut ------------------------------------------------------------------------------ */
 
-/* A frame of so many bytes of data, to be cut at a thousand. */
-static void send_large(unsigned network, uint32_t data_bytes)
+/* A frame of so many bytes of data, to be cut into parts of so many. */
+static void send_flagged(unsigned network, uint32_t data_bytes, uint16_t segment_bytes,
+                         uint8_t flags)
 {
     static uint8_t bytes[NETWORK_FRAME_MAX];
     struct frame frame;
     frame_begin(&frame);
-    frame_add(&frame, bytes, make_tcp(bytes, false, data_bytes, 0x10, unit_random));
-    frame.offload = tcp_offload(false, 1000);
+    frame_add(&frame, bytes, make_tcp(bytes, false, data_bytes, flags, unit_random));
+    frame.offload = tcp_offload(false, segment_bytes);
     CHECK(frame_offload_valid(&frame));
     switch_send(&ports[network], &frame);
+}
+
+static void send_large(unsigned network, uint32_t data_bytes)
+{
+    send_flagged(network, data_bytes, 1000, 0x10);
 }
 
 TEST(net_uplink_cuts, "a frame that the card does not cut goes out in parts, each with the "
@@ -271,6 +290,22 @@ TEST(net_uplink_cuts, "a frame that the card does not cut goes out in parts, eac
     EXPECT(card_sent, 10);
     EXPECT(uplinks[0].ports[0].port.counts.dropped, 1);
     CHECK(networks[0].congested);
+}
+
+TEST(net_uplink_cuts_what_a_card_should_not,
+     "a card that cuts is given no frame with CWR, which only the first part "
+     "may have, and none that would become a heap of crumbs")
+{
+    start();
+    uplinks[0].accepts |= NETWORK_ACCEPTS_TCP4;
+    send_flagged(0, 2500, 1000, 0x90);
+    EXPECT(card_sent, 3);
+    EXPECT(wire[PACKET_TCP4 + 13], 0x10);
+    send_flagged(0, 2500, UPLINK_SEGMENT_MIN, 0x10);
+    EXPECT(card_sent, 4);
+    send_flagged(0, 2500, UPLINK_SEGMENT_MIN - 1, 0x10);
+    EXPECT(card_sent, 4 + 10);
+    CHECK(tcp_is_right(wire, 54 + 2500 % (UPLINK_SEGMENT_MIN - 1)));
 }
 
 /* ---- a card that takes no more ----------------------------------------------------------------------------- */
@@ -307,104 +342,4 @@ TEST(net_uplink_stuck,
         uplinks[0].congested_since = switch_clock.now;
     }
     EXPECT(card_starts, UPLINK_STARTS_MAX);
-}
-
-/* ---- the 82540EM ---------------------------------------------------------------------------------------------- */
-
-static uint32_t registers[0x6000 / 4];
-static uint8_t memory[(E1000_RECEIVE_PLACES + E1000_SEND_PLACES) * (BUFFER_BYTES + 16) + 4096]
-    __attribute__((aligned(4096)));
-
-/* As its own start leaves it. */
-static struct e1000 *begin(void)
-{
-    start();
-    struct uplink *uplink = &uplinks[0];
-    struct e1000 *card = &uplink->card.e1000;
-    memset(memory, 0, sizeof memory);
-    memset(card, 0, sizeof *card);
-    uplink->driver = &e1000_driver;
-    uplink->area = (struct dma_area){{(uint64_t)memory, 0x100000, sizeof memory}, 0};
-    card->registers = registers;
-    card->receive = dma_take(&uplink->area, E1000_RECEIVE_PLACES * sizeof *card->receive, 128,
-                             &card->receive_physical);
-    card->send =
-        dma_take(&uplink->area, E1000_SEND_PLACES * sizeof *card->send, 128, &card->send_physical);
-    CHECK(buffers_start(&card->received, &uplink->area, E1000_RECEIVE_PLACES) &&
-          buffers_start(&card->sent, &uplink->area, E1000_SEND_PLACES));
-    for (uint16_t i = 0; i < E1000_SEND_PLACES; i++)
-        card->send[i].status = STATUS_DONE;
-    return card;
-}
-
-static bool give(uint32_t size_bytes)
-{
-    static uint8_t bytes[2 * BUFFER_BYTES];
-    struct frame frame;
-    make(bytes, 1, 50, 0x0800, 0);
-    frame_begin(&frame);
-    frame_add(&frame, bytes, size_bytes);
-    return e1000_driver.send(&uplinks[0], &frame, 0);
-}
-
-TEST(net_e1000_sends,
-     "every place of the ring but one is used, and again when the card is done with "
-     "it; a frame that no buffer holds is refused")
-{
-    struct e1000 *card = begin();
-    CHECK(!give(BUFFER_BYTES + 1));
-    for (unsigned round = 0; round < 3; round++) {
-        uint32_t first = card->send_next;
-        for (unsigned i = 0; i < E1000_SEND_PLACES - 1; i++) {
-            uint32_t place = (first + i) % E1000_SEND_PLACES;
-            CHECK(e1000_driver.has_room(&uplinks[0]) == (i <= E1000_SEND_PLACES - 1 - 48));
-            CHECK(give(FRAME + i));
-            EXPECT(card->send[place].size_bytes, FRAME + i);
-            EXPECT(card->send[place].physical, buffer_physical(&card->sent, (uint16_t)place));
-            EXPECT(card->send[place].status, 0);
-            EXPECT(buffer_at(&card->sent, (uint16_t)place)[FRAME - 1], 0x5a);
-        }
-        CHECK(!give(FRAME));
-        e1000_driver.kick(&uplinks[0]);
-        EXPECT(registers[TDT], (first + E1000_SEND_PLACES - 1) % E1000_SEND_PLACES);
-        /* Done out of order: room comes with the oldest alone. */
-        card->send[(first + 1) % E1000_SEND_PLACES].status = STATUS_DONE;
-        CHECK(!give(FRAME));
-        for (unsigned i = 0; i < E1000_SEND_PLACES; i++)
-            card->send[i].status = STATUS_DONE;
-    }
-}
-
-TEST(net_e1000_receives,
-     "whole frames come in, in the ring's order; what is cut, wrong or longer than its "
-     "buffer does not, and its place is given back")
-{
-    static const struct {
-        uint8_t status, errors;
-        uint16_t size_bytes;
-        unsigned comes;
-    } kinds[] = {{STATUS_DONE | STATUS_END, 0, FRAME, 1},
-                 {STATUS_DONE, 0, FRAME, 0},
-                 {STATUS_DONE | STATUS_END, 1, FRAME, 0},
-                 {STATUS_DONE | STATUS_END, 0, BUFFER_BYTES + 1, 0},
-                 {STATUS_DONE | STATUS_END, 0, 5, 0}};
-    struct e1000 *card = begin();
-    for (uint32_t n = 0; n < 3 * E1000_RECEIVE_PLACES; n++) {
-        uint16_t place = (uint16_t)(n % E1000_RECEIVE_PLACES);
-        unsigned kind = n % 5;
-        make(buffer_at(&card->received, place), 50, 1, 0x0800, n);
-        memset(got, 0, sizeof got);
-        card->receive[place] = (struct e1000_descriptor){.size_bytes = kinds[kind].size_bytes,
-                                                         .status = kinds[kind].status,
-                                                         .errors = kinds[kind].errors};
-        CHECK(!e1000_driver.waits(&uplinks[0], false));
-        CHECK(!e1000_driver.poll(&uplinks[0]));
-        EXPECT(got[0], kinds[kind].comes);
-        if (got[0])
-            EXPECT(read_be16(last[0] + 14), n);
-        EXPECT(card->receive[place].status, 0);
-        CHECK(e1000_driver.waits(&uplinks[0], false));
-        e1000_driver.kick(&uplinks[0]);
-        EXPECT(registers[RDT], place);
-    }
 }

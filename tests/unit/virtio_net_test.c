@@ -354,6 +354,24 @@ TEST(virtio_net_sent_waits,
     }
 }
 
+TEST(virtio_net_sent_with_received,
+     "with a frame that the driver receives it is told of those that are sent, rung for or not")
+{
+    start_net(0, WITH_EVENTS);
+    sends_at_once = true;
+    offer_buffers(4, 256);
+    for (unsigned n = 0; n < 3; n++)
+        transmit(n, (struct header){0}, 60);
+    ring(TX);
+    EXPECT(rings(TX)->used.index, 0);
+    server_fill(0, 60, 1, 'a');
+    transmit(3, (struct header){0}, 60);
+    ring(TX);
+    EXPECT(rings(RX)->used.index, 1);
+    EXPECT(rings(TX)->used.index, 3);
+    CHECK(ring_writer_must_ring(&done));
+}
+
 TEST(virtio_net_sent_polled,
      "a driver that polls, or whose queue is small, sees at once that frames are sent")
 {

@@ -252,9 +252,9 @@ static void settle(struct virtio_net *net)
             return;
         end_reset(net);
     }
-    if (net->looks || restarted)
+    bool received = virtio_net_take_received(net);
+    if (received || net->looks || restarted)
         take_sent(net);
-    virtio_net_take_received(net);
     if (restarted)
         begin_generation(net, generation);
     look_at_link(net);
@@ -266,8 +266,8 @@ static void settle(struct virtio_net *net)
 }
 
 /* The driver is told that frames are sent with what it receives, or when the server rings for that after a while: an interrupt for
- * each would cost it more than the frame. Until then nobody looks at that ring, and the wish to be rung stays in it. At once,
- * when there are many, or where the driver polls. */
+ * each would cost it more than the frame. Until then the wish to be rung stays in that ring. At once, when there are many, or
+ * where the driver polls. */
 static void look_for_sent(struct virtio_net *net)
 {
     bool look = net->rung || net->frames_used >= FRAMES_MANY;

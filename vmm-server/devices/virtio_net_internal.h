@@ -37,8 +37,8 @@ void virtio_net_complain(struct virtio_net *net, const char *what);
 
 /* Offers the server what the driver has offered. */
 void virtio_net_take_buffers(struct virtio_net *net);
-/* Gives the driver what the server has filled. */
-void virtio_net_take_received(struct virtio_net *net);
+/* Gives the driver what the server has filled; true: there was something. */
+bool virtio_net_take_received(struct virtio_net *net);
 /* Offers a new server the buffers that the old one had. */
 void virtio_net_post_again(struct virtio_net *net);
 /* A frame that will not be whole any more: the driver gets what there is, and finds it too short. */

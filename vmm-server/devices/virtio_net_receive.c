@@ -224,17 +224,19 @@ void virtio_net_cut_frame(struct virtio_net *net)
     net->frame_left = 0;
 }
 
-void virtio_net_take_received(struct virtio_net *net)
+bool virtio_net_take_received(struct virtio_net *net)
 {
     struct network_received some[BATCH];
     struct given given;
     size_t whole;
+    bool any = false;
     given.pair = given.count = 0;
     do {
         whole = ring_filled(&net->received) / sizeof some[0];
         whole = whole < BATCH ? whole : BATCH;
         if (whole == 0)
             break;
+        any = true;
         ring_read(&net->received, some, whole * sizeof some[0]);
         for (size_t i = 0; i < whole; i++)
             if (!take_buffer(net, &some[i], &given)) {
@@ -243,7 +245,7 @@ void virtio_net_take_received(struct virtio_net *net)
                     net, "a received frame that does not fit in the buffers that it has");
                 net->received.broken = true;
                 virtio_net_cut_frame(net);
-                return;
+                return any;
             }
         give_back(net, &given);
     } while (whole == BATCH);
@@ -252,6 +254,7 @@ void virtio_net_take_received(struct virtio_net *net)
         net->received.broken = true;
         virtio_net_cut_frame(net);
     }
+    return any;
 }
 
 void virtio_net_post_again(struct virtio_net *net)
