@@ -62,8 +62,8 @@ _Static_assert(AT(intercepts) == 0x00c && AT(iopm_base) == 0x040 && AT(asid) == 
 /* Bit n of intercepts[] as one number: word n / 32, bit n % 32. */
 enum svm_intercept {
     SVM_INTR = 0, SVM_NMI = 1, SVM_INIT = 3, SVM_VINTR = 4, SVM_CR0_SELECTIVE = 5,
-    SVM_IDTR_READ = 6, SVM_TR_WRITE = 13, SVM_RDTSC = 14, SVM_RDPMC = 15, SVM_CPUID = 18,
-    SVM_IRET = 20, SVM_INVD = 22, SVM_PAUSE = 23, SVM_HLT = 24, SVM_INVLPG = 25, SVM_INVLPGA = 26,
+    SVM_IDTR_READ = 6, SVM_TR_WRITE = 13, SVM_RDTSC = 14, SVM_RDPMC = 15, SVM_PUSHF = 16, SVM_POPF = 17,
+    SVM_CPUID = 18, SVM_IRET = 20, SVM_INTN = 21, SVM_INVD = 22, SVM_PAUSE = 23, SVM_HLT = 24, SVM_INVLPG = 25, SVM_INVLPGA = 26,
     SVM_IOIO = 27, SVM_MSR = 28, SVM_TASK_SWITCH = 29, SVM_FERR_FREEZE = 30, SVM_SHUTDOWN = 31,
     SVM_VMRUN = 32, SVM_VMMCALL = 33, SVM_VMLOAD = 34, SVM_VMSAVE = 35, SVM_STGI = 36,
     SVM_CLGI = 37, SVM_SKINIT = 38, SVM_RDTSCP = 39, SVM_WBINVD = 41, SVM_MONITOR = 42,
@@ -83,7 +83,7 @@ enum svm_tlb_control { SVM_FLUSH_NONE = 0, SVM_FLUSH_ALL = 1, SVM_FLUSH_GUEST = 
 /* Exit codes with a meaning beyond their place in svm_exit.c's table (APM 2, appendix C). */
 enum svm_exit {
     SVM_EXIT_CR_WRITE = 0x10, SVM_EXIT_DR_READ = 0x20, SVM_EXIT_DR_WRITE = 0x30,
-    SVM_EXIT_EXCEPTION = 0x40, SVM_EXIT_CR0_SELECTIVE = 0x65, SVM_EXIT_DESCRIPTOR = 0x66,
+    SVM_EXIT_EXCEPTION = 0x40, SVM_EXIT_INTERCEPT = 0x60, /* of word 0, by bits */ SVM_EXIT_CR0_SELECTIVE = 0x65, SVM_EXIT_DESCRIPTOR = 0x66,
     SVM_EXIT_VINTR = 0x64, SVM_EXIT_IRET = 0x74, SVM_EXIT_IOIO = 0x7b, SVM_EXIT_MSR = 0x7c,
     SVM_EXIT_NESTED_FAULT = 0x400,
 };
@@ -110,6 +110,7 @@ struct svm_vcpu {
     uint32_t iret_steps;  /* enum svm_step */
     uint32_t by_hand;     /* VCPU_MSR_TSC_AUX, VCPU_MSR_SPEC_CTRL: to be switched by WRMSR */
     uint64_t iret_rip, iret_rsp, iret_dr6;
+    uint32_t step_exceptions, step_intercepts; /* of SVM_STEP_SHADOW: what is intercepted without it */
     uint64_t cr0_hidden; /* CD and NW as the VMM wrote them: not passed on to the processor */
     uint64_t cr4_added;  /* PAE, if the guest has not set it but QEMU needs it: guard_paging */
 };

@@ -165,9 +165,13 @@ static bool note_iret(struct svm_vcpu *svm)
     return true;
 }
 
+/* What saves TF where the guest finds it, or loads flags. So do exceptions. */
+#define STEP_INTERCEPTS (1u << SVM_PUSHF | 1u << SVM_POPF | 1u << SVM_IRET | 1u << SVM_INTN)
+
 /*
  * QEMU (7.2) forgets at VMRUN that STI has just been executed. An interrupt that waits would come in front of the
- * HLT that follows, whose sleep then misses it: so that one instruction is stepped over before there is one.
+ * HLT that follows, whose sleep then misses it: so that one instruction is stepped over before there is one. What
+ * would let TF be seen is not: there the interrupt comes first.
  */
 static __attribute__((noinline)) bool step_over_shadow(struct vcpu *vcpu)
 {
@@ -179,17 +183,36 @@ static __attribute__((noinline)) bool step_over_shadow(struct vcpu *vcpu)
     svm->iret_steps = SVM_STEP_SHADOW;
     svm->iret_rip = vmcb->rip;
     svm->iret_dr6 = vmcb->dr6;
+    svm->step_exceptions = vmcb->intercept_exceptions;
+    svm->step_intercepts = vmcb->intercepts[0];
+    vmcb->intercept_exceptions = UINT32_MAX;
+    vmcb->intercepts[0] |= STEP_INTERCEPTS;
     vmcb->rflags |= RFLAGS_TF;
     vcpu_special_set(vcpu, SPECIAL_BACKEND, SPECIAL_BACKEND);
     return true;
 }
 
-/* Another exit that came first finds the shadow there still. True: the exit is the trap that we asked for. */
+/* Is there this exit for the step alone? Then the instruction has done nothing yet. */
+static bool is_of_step(const struct svm_vcpu *svm, uint64_t code)
+{
+    if (code - SVM_EXIT_EXCEPTION < 32)
+        return !(svm->step_exceptions >> (code - SVM_EXIT_EXCEPTION) & 1);
+    return code - SVM_EXIT_INTERCEPT < 32 &&
+           (STEP_INTERCEPTS & ~svm->step_intercepts) >> (code - SVM_EXIT_INTERCEPT) & 1;
+}
+
+/* Another exit that came first finds the shadow there still. True: the exit is the step's. */
 static bool note_shadow_step(struct svm_vcpu *svm)
 {
     struct vmcb *vmcb = svm->vmcb;
     svm->iret_steps = SVM_STEP_NONE;
     vmcb->rflags &= ~RFLAGS_TF;
+    vmcb->intercept_exceptions = svm->step_exceptions;
+    vmcb->intercepts[0] = svm->step_intercepts;
+    if (is_of_step(svm, vmcb->exit_code)) {
+        vmcb->interrupt_shadow = 0;
+        return true;
+    }
     if (vmcb->exit_code != SVM_EXIT_EXCEPTION + 1) {
         vmcb->interrupt_shadow = vmcb->rip == svm->iret_rip;
         return false;

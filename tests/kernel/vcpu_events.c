@@ -8,6 +8,8 @@
 #define PUSHED_IP 0x3004u
 #define PUSHED_FLAGS 0x3008u
 #define UNMAPPED 0x80000u
+#define POPPING 0x2100u
+#define TF 0x100u
 #define IF 0x200u
 #define EXTERNAL(vector) VCPU_EVENT(vector, VCPU_EVENT_EXTERNAL)
 #define NMI              VCPU_EVENT(2, VCPU_EVENT_NMI)
@@ -584,6 +586,32 @@ TEST_VM(vcpu_shadow_ends, "SET_RIP ends a shadow as the instruction would have d
     exit = vm_continue(&vm, &exit, 1);
     EXPECT(vm_exit_reason(&exit), EXIT_HLT);
     EXPECT(vm_interruptibility(&exit), VCPU_IF);
+}
+
+TEST_VM(vcpu_shadow_flags, "the flags that an instruction in the shadow of STI saves are the guest's, while an interrupt waits")
+{
+    /* INT 0x40, INT3, UD2, PUSHF; then POP DX and HLT, as in the handler, behind POP AX and POP CX */
+    static const uint8_t codes[][4] = {{0xcd, 0x40}, {0xcc}, {0x0f, 0x0b}, {0x9c, 0x5a, 0xf4}};
+    static const uint8_t handler[] = {0x58, 0x59, 0x5a, 0xf4}, vectors[] = {0x40, 3, 6};
+    struct vm vm;
+    PREPARE(&vm, guest_nops, guest_handler);
+    memcpy(vm.memory + POPPING, handler, sizeof handler);
+    for (unsigned i = 0; i < sizeof vectors; i++)
+        set_vector(&vm, vectors[i], 0, POPPING);
+    for (unsigned i = 0; i < sizeof codes / sizeof *codes; i++) {
+        memcpy(vm.memory + CODE, codes[i], sizeof codes[i]);
+        vm_read(&vm, VCPU_GROUP_RIP);
+        vm_state(&vm)->rip = CODE;
+        vm_state(&vm)->rflags = IF | 2;
+        vm_state(&vm)->interruptibility = VCPU_BLOCKED_BY_STI;
+        vm_write(&vm, VCPU_GROUP_RIP);
+        struct message exit = wait_for(&vm, EXTERNAL(0x80));
+        EXPECT_OK(exit.status);
+        EXPECT(vm_exit_reason(&exit), EXIT_HLT);
+        vm_read(&vm, VCPU_GROUP_RIP);
+        EXPECT(vm_state(&vm)->gpr[2] & 0xffff, IF | 2);
+        EXPECT(vm_state(&vm)->rflags & TF, 0);
+    }
 }
 
 TEST_VM(vcpu_single_step, "a guest single-steps itself: #DB reaches its handler with DR6.BS")
