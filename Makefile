@@ -90,12 +90,12 @@ FLAGS_OF_ipc_fast.c := $(if $(findstring clang,$(CC)),,-ffixed-rbp $(foreach r,r
 FLAGS_OF_vmx_run.c := $(FLAGS_OF_ipc_fast.c)
 FLAGS_OF_svm_run.c := $(FLAGS_OF_ipc_fast.c)
 
-# Zydis, of its source in the cache: the decoder alone, without operands, formatter and libc. Into one object.
+# Zydis, of its source in the cache: the decoder alone, without formatter and libc. Into one object.
 ZYDIS = $(shell sed -n 's/^ZYDIS=//p' $(SETUP_RUN) $(SETUP_TEST) 2>/dev/null | tail -n 1)
 ZYDIS_FLAGS = -isystem $(ZYDIS)/include -DZYAN_NO_LIBC -DZYDIS_STATIC_BUILD -DZYCORE_STATIC_BUILD \
-    -DZYDIS_MINIMAL_MODE -DZYDIS_DISABLE_ENCODER -DZYDIS_DISABLE_FORMATTER -DZYDIS_DISABLE_AVX512 \
-    -DZYDIS_DISABLE_KNC
+    -DZYDIS_DISABLE_ENCODER -DZYDIS_DISABLE_FORMATTER -DZYDIS_DISABLE_KNC
 FLAGS_OF_execute_decode.c = $(ZYDIS_FLAGS)
+FLAGS_OF_execute_operands.c = $(ZYDIS_FLAGS)
 ZYDIS_SOURCES := Decoder DecoderData SharedData Register Mnemonic
 # $(1) the compiler with its flags
 compile_zydis = mkdir -p $@.parts && for f in $(ZYDIS_SOURCES); do \

@@ -45,7 +45,9 @@ static void execute(struct vcpu *vcpu, unsigned access, uint64_t gpa)
         return;
     case EXECUTE_NOWHERE: vcpu_inject(vcpu, EVENT_GP); return;
     case EXECUTE_UNKNOWN:
-        task_print("an instruction of the guest is not executed in software: %s\n",
+        if (access && !(what = vcpu_step(vcpu)))
+            return;
+        task_print("an instruction of the guest is not executed on a device: %s\n",
                    what ? what : "unknown");
         report(
             vcpu, "it used an instruction on a device that this VMM does not execute",

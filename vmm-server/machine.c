@@ -22,11 +22,13 @@
 #define APIC_BASE_ADDRESS 0xffffffffff000ull
 #define MSR_APIC_BASE     0x1bu
 #define APIC_X2APIC       (1ull << 10)
-/* Leaves of CPUID, and of XSAVE's the upper halves of ZMM0 to ZMM15. */
+/* Leaves of CPUID, and of XSAVE's the masks, the upper halves of ZMM0 to ZMM15, and ZMM16 to ZMM31. */
 #define FEATURES      0x1u
 #define STRUCTURED    0x7u
 #define XSAVE         0xdu
+#define XSAVE_MASKS   5u
 #define XSAVE_UPPER   6u
+#define XSAVE_HIGH    7u
 #define PHYSICAL_BITS 0x80000008u
 
 /* IA32_MISC_ENABLE at the start (SDM 4): fast strings; no branch trace store, no precise events. */
@@ -435,6 +437,8 @@ void machine_know_processor(struct machine *machine, uint64_t xcr0_allowed, bool
         of->features = cpuid_answer(cpuid, &guest, FEATURES, 0).ecx |
                        (uint64_t)cpuid_answer(cpuid, &guest, STRUCTURED, 0).ebx << 32;
         of->upper_offset = cpuid_answer(cpuid, &guest, XSAVE, XSAVE_UPPER).ebx;
+        of->mask_offset = cpuid_answer(cpuid, &guest, XSAVE, XSAVE_MASKS).ebx;
+        of->high_offset = cpuid_answer(cpuid, &guest, XSAVE, XSAVE_HIGH).ebx;
     }
 }
 

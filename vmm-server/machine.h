@@ -74,7 +74,8 @@ struct vcpu {
         bool valid;
     } settled;
     bool told_halted;
-    bool yields; /* it has sent an interrupt to one that may be on its CPU */
+    uint32_t parked; /* any thread: it stays out of the guest while another one steps */
+    bool yields;     /* it has sent an interrupt to one that may be on its CPU */
 };
 
 struct machine {
@@ -103,11 +104,14 @@ struct machine {
     struct pc *pc;                     /* the board of a `pc`; NULL: the machine is `lean` */
     struct unknown unknown;
     struct cpuid_policy cpuid;
-    uint64_t early_bits;    /* rang while the machine was put together */
-    uint32_t paused;        /* any thread */
-    uint32_t held;          /* any thread: so many devices want no vCPU to go on now */
-    uint32_t ended;         /* any thread: the guest has ended; no vCPU runs any more */
-    uint64_t die_at_reason; /* VMM_COMMAND_DIE; EXIT_COUNT: not */
+    uint64_t early_bits; /* rang while the machine was put together */
+    uint32_t paused;     /* any thread */
+    uint32_t held;       /* any thread: so many devices want no vCPU to go on now */
+    uint32_t
+        stepping; /* any thread: 1 + the vCPU that steps (vcpu_step.c), which also holds; 0: none */
+    struct execute_step step; /* that vCPU's */
+    uint32_t ended;           /* any thread: the guest has ended; no vCPU runs any more */
+    uint64_t die_at_reason;   /* VMM_COMMAND_DIE; EXIT_COUNT: not */
     unsigned vcpu_count;
     bool shares_cpu; /* some of its vCPUs: one that waits for another must let it run */
     struct vcpu vcpus[PLAN_VCPUS_MAX];
@@ -139,6 +143,10 @@ bool machine_memory_map(struct device_host *host, gpa_t gpa, uint64_t size_bytes
                         bool writable);
 /* device_host.show: on `lean`, above all RAM. */
 bool machine_memory_show(struct device_host *host, gpa_t gpa, const uint8_t *page);
+/* A page of this task stands at gpa, where nothing is mapped, until it is taken back. False: something is, or there
+ * is no room in the kernel. */
+bool machine_memory_lend(gpa_t gpa, const uint8_t *page, bool writable);
+void machine_memory_take_back(gpa_t gpa);
 /* An access to gpa has faulted. True: there is memory for it, because a window has changed meanwhile: try again. False:
  * it is for the bus, or, where there is RAM, its fault should not have been. Locks. */
 bool machine_memory_settles(struct vcpu *vcpu, gpa_t gpa, bool write);

@@ -64,7 +64,8 @@ bool machine_memory_init(struct machine *machine)
         if (!machine->memory.windows)
             return false;
     }
-    return add_ram(machine, start->memory_address, 0, low) &&
+    machine->step.scratch = task_allocate(EXECUTE_STEP_PAGES * SEPTUM_PAGE_SIZE, SEPTUM_PAGE_SIZE);
+    return machine->step.scratch && add_ram(machine, start->memory_address, 0, low) &&
            (low == start->memory_bytes || add_ram(machine, start->memory_address + low,
                                                   LAYOUT_HIGH_BASE, start->memory_bytes - low));
 }
@@ -108,6 +109,16 @@ bool machine_memory_show(struct device_host *host, gpa_t gpa, const uint8_t *pag
         return false;
     unmap(gpa, SEPTUM_PAGE_SIZE);
     return !page || map(page, gpa, SEPTUM_PAGE_SIZE, MAP_READ) == STATUS_OK;
+}
+
+bool machine_memory_lend(gpa_t gpa, const uint8_t *page, bool writable)
+{
+    return map(page, gpa, SEPTUM_PAGE_SIZE, MAP_READ | (writable ? MAP_WRITE : 0)) == STATUS_OK;
+}
+
+void machine_memory_take_back(gpa_t gpa)
+{
+    unmap(gpa, SEPTUM_PAGE_SIZE);
 }
 
 bool machine_memory_settles(struct vcpu *vcpu, gpa_t gpa, bool write)

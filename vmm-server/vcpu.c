@@ -318,6 +318,18 @@ static void take_reply(struct vcpu *vcpu, const struct message *reply)
     vcpu->interruptibility = (uint32_t)(reply->w[3] >> 8);
 }
 
+struct message vcpu_run_plainly(struct vcpu *vcpu, uint64_t deadline)
+{
+    const uint64_t w[4] = {0, vcpu->dirty, vcpu->rip, 0};
+    __atomic_fetch_add(&vcpu->machine->status->entries, 1, __ATOMIC_RELAXED);
+    struct message reply =
+        ipc(IPC_CALL, vcpu->slot, TAG(vcpu->set_rip ? VCPU_SET_RIP : 0, 3, 0), w, deadline);
+    if (reply.status == STATUS_OK || reply.status == STATUS_TIMEOUT ||
+        reply.status == STATUS_INTERRUPTED || reply.status == STATUS_ENTRY_FAILED)
+        take_reply(vcpu, &reply);
+    return reply;
+}
+
 static void enter(struct vcpu *vcpu, uint64_t deadline)
 {
     if (vcpu->yields) {
@@ -374,7 +386,8 @@ static void step(struct vcpu *vcpu)
     if (stands | __atomic_load_n(&machine->held, __ATOMIC_ACQUIRE) ||
         vcpu->phase == VCPU_WAITS_FOR_STARTUP) {
         /* A device that holds the guest may do so until its timer expires. */
-        wait(vcpu, stands ? DEADLINE_NEVER : devices);
+        if (!vcpu_parks(vcpu))
+            wait(vcpu, stands ? DEADLINE_NEVER : devices);
         return;
     }
     if (vcpu->phase == VCPU_HALTED) {

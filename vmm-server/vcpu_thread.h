@@ -5,6 +5,7 @@
 #include "machine.h"
 
 struct boot_entry;
+struct message;
 
 #define VECTOR_UD 6u
 #define VECTOR_GP 13u
@@ -35,6 +36,13 @@ void vcpu_inject(struct vcpu *vcpu, uint64_t event);
 void vcpu_set_tsc_offset(struct vcpu *vcpu, uint64_t offset);
 /* A state that execute_instruction has changed goes to the vCPU. */
 void vcpu_take_state(struct vcpu *vcpu, uint32_t changed);
+/* One call of the vCPU with nothing to inject and no windows asked for, whose exit is not handled. */
+struct message vcpu_run_plainly(struct vcpu *vcpu, uint64_t deadline);
+/* Executes the instruction of an exit with fault_access that execute_instruction does not know by the guest's own
+ * processor, while no other vCPU runs. NULL: it is done, or its exception is to be injected; else what it is, for a report. */
+const char *vcpu_step(struct vcpu *vcpu);
+/* If another vCPU steps: waits until that is over. */
+bool vcpu_parks(struct vcpu *vcpu);
 /* Ends the guest as one that can't go on, with a report. */
 void vcpu_stop_guest(struct vcpu *vcpu, const char *why);
 

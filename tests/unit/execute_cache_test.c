@@ -253,6 +253,31 @@ TEST(again_writes, "and one to a device, of a register or a constant")
     EXPECT(world_ram[world_window_gpa(8)], 0x5a);
 }
 
+static bool at_second_page(uint64_t address)
+{
+    uint32_t changed = 0;
+    world.state->rip = CODE_LINEAR + AT;
+    world.state->gpr[7] = address;
+    world.fault_gpa = world_window_gpa(4096);
+    return execute_again(&world, &changed);
+}
+
+TEST(again_begins, "what faults where a page begins is done at once only if it begins there itself")
+{
+    begin_again(LOAD, VCPU_ACCESS_READ);
+    EXPECT(at_second_page(WINDOW_LINEAR + 4094), false);
+    EXPECT(device_reads, 0);
+    EXPECT(at_second_page(WINDOW_LINEAR + 4096), true);
+    EXPECT(device_reads, 1);
+    begin_again("\x64\x8b\x07", VCPU_ACCESS_READ); /* mov eax, fs:[rdi] */
+    world.state->segment[VCPU_FS].base = 2;
+    EXPECT(at_second_page(WINDOW_LINEAR + 4096), false);
+    begin_again("\x8b\x44\xb7\x04", VCPU_ACCESS_READ); /* mov eax, [rdi + rsi * 4 + 4] */
+    world.state->gpr[6] = 3;
+    EXPECT(at_second_page(WINDOW_LINEAR + 4096 - 16), true);
+    EXPECT(at_second_page(WINDOW_LINEAR + 4096 - 17), false);
+}
+
 TEST(again_not, "it is not done at once if code, tables, memory or mode are not what they were")
 {
     begin_again(LOAD, VCPU_ACCESS_READ);

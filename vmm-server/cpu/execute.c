@@ -10,9 +10,10 @@
  *           with segments, paging and faults as the processor has them. Flags are those that the processor makes which we
  *           run on, and so are results of x87 and SSE.
  * Missing:  far branches through gates, to another level or task, those with the address in the instruction, far calls
- *           between 64-bit and other code, IRET, INT; FLDENV, FNSTENV, FRSTOR, FNSAVE, XSAVE and its kin; what computes
- *           with VEX; AVX-512; AES, SHA, PCLMULQDQ; branches with an operand size of 16 in 64-bit code, which the vendors
- *           do differently: these are reported. So is an x87 exception that waits while CR0.NE is off. #AC, protection keys,
+ *           between 64-bit and other code, IRET, INT; XSAVE and its kin; branches with an operand size of 16 in 64-bit code, which
+ *           the vendors do differently: these are reported. What computes with VEX, AVX-512, FLDENV, FNSTENV, FRSTOR, FNSAVE, AES,
+ *           SHA, PCLMULQDQ and the like are unknown here, and are done by the guest's own processor (execute_step.c). Reported is
+ *           also an x87 exception that waits while CR0.NE is off, unless it is met there. #AC, protection keys,
  *           shadow stacks, data breakpoints, the interrupt shadow of a load of SS, single steps, and the check of a port
  *           against the guest's TSS (the processor has made it).
  * Spec:     Intel SDM volumes 1 to 3, June 2023; AMD APM 3 where the two differ: nowhere here.
@@ -387,23 +388,27 @@ static void finish(struct execution *x)
         state->interruptibility &= ~shadow;
 }
 
+void execute_begin(struct execution *x, struct execute_world *world)
+{
+    x->world = world;
+    x->state = world->state;
+    x->flags = world->state->rflags;
+    x->event = x->changed = x->user = 0;
+    x->one_access = true;
+    x->what = NULL;
+    world->there = 0;
+    x->pages[0].access = x->pages[1].access = 0;
+    set_mode(x);
+}
+
 enum execute_result execute_instruction(struct execute_world *world, uint64_t *event,
                                         uint32_t *changed, const char **what)
 {
     struct execution x;
-    enum execute_result result;
     uint64_t rip = world->state->rip;
 
-    x.world = world;
-    x.state = world->state;
-    x.flags = world->state->rflags;
-    x.event = x.changed = x.user = 0;
-    x.one_access = true;
-    x.what = NULL;
-    world->there = 0;
-    x.pages[0].access = x.pages[1].access = 0;
-    set_mode(&x);
-    result = execute_fetch(&x);
+    execute_begin(&x, world);
+    enum execute_result result = execute_fetch(&x);
     if (result == EXECUTE_DONE) {
         switch (x.in.map) {
         case MAP_ONE_BYTE: result = one_byte(&x); break;

@@ -64,6 +64,10 @@ struct execute_again {
     uint8_t length; /* 0: none is here */
     uint8_t number, size_bytes, register_bytes;
     bool write, constant; /* constant: `value` is written, and no register */
+    /* Where its operand begins in its page: there and by registers; `based`: and in a segment that has a base. */
+    bool based;
+    uint8_t base, index, scale;
+    uint16_t place;
     uint64_t value;
 };
 
@@ -96,6 +100,7 @@ struct execute_world {
     uint64_t features;      /* EXECUTE_SSE3 and the like */
     /* Where the upper halves of ZMM0 to ZMM15 are in the state page's `fpu` (CPUID 0D, 6, EBX); 0: not there. */
     unsigned upper_offset;
+    unsigned mask_offset, high_offset; /* likewise K0 to K7, and ZMM16 to ZMM31 (0D, 5 and 7) */
     /* Of EXIT_GUEST_FAULT: w0 and w1, which save a page walk. fault_access 0: another kind of exit. */
     unsigned fault_access;
     uint64_t fault_gpa;
@@ -160,6 +165,51 @@ enum execute_result execute_next_rip(struct execute_world *world, struct execute
 /* The same at once for an access to a device that was executed before, of an exit with fault_access, if the world has
  * device_read and device_write. False: nothing was done, or the device refused; execute_instruction then does it. */
 bool execute_again(struct execute_world *world, uint32_t *changed);
+
+/* ---- what the guest's own processor executes: execute_step.c ------------------------------------------ */
+
+#define EXECUTE_STEP_PAGES 2u  /* of devices, that the operands lie in */
+#define EXECUTE_SPANS_MAX  16u /* operands; of a gather, elements */
+#define EXECUTE_PIECES_MAX (2 * EXECUTE_SPANS_MAX)
+
+/* An operand: bit n of `bytes` is for byte n; longer than 64 bytes it is accessed in whole. */
+struct execute_span {
+    uint64_t offset; /* in its segment */
+    uint64_t bytes;
+    uint16_t size_bytes;
+    uint8_t segment;
+    uint8_t access; /* VCPU_ACCESS_READ, VCPU_ACCESS_WRITE */
+};
+
+/* What of an operand lies in one page of a device. */
+struct execute_piece {
+    uint64_t gpa, bytes;
+    uint16_t size_bytes;
+    uint8_t access, page;
+    bool whole; /* `bytes` does not count */
+};
+
+struct execute_step_page {
+    uint64_t gpa;
+    bool write; /* else the guest's processor need only read it */
+};
+
+struct execute_step {
+    uint8_t *
+        scratch; /* the caller's, EXECUTE_STEP_PAGES pages: in the place of `pages` for the instruction */
+    unsigned page_count, span_count, piece_count;
+    struct execute_step_page pages[EXECUTE_STEP_PAGES];
+    struct execute_span spans[EXECUTE_SPANS_MAX];
+    struct execute_piece pieces[EXECUTE_PIECES_MAX];
+};
+
+/* For an instruction that execute_instruction does not know, of an exit with fault_access: finds its operands, and reads
+ * from devices what it reads. DONE: the guest's processor can execute it. Else as execute_instruction; nothing was written, and
+ * but with EXECUTE_NOWHERE nothing read. */
+enum execute_result execute_step_begin(struct execute_world *world, struct execute_step *step,
+                                       uint64_t *event, uint32_t *changed, const char **what);
+/* The processor has executed it: devices get what it wrote. False: one refused. */
+bool execute_step_end(struct execute_world *world, const struct execute_step *step);
 
 /* Walks the guest's page tables: linear to guest-physical for an access of enum vcpu_access bits (| 0x100: user
  * mode). False: *event is the page fault, and CR2 is set in the state page; 0 if a page table is not in RAM. Sets

@@ -40,6 +40,9 @@ static bool take_form(const struct instruction *in, struct execute_again *again)
     again->write = again->constant = false;
     again->value = in->immediate;
     again->number = in->reg;
+    again->base = in->base, again->index = in->index, again->scale = in->scale;
+    again->based = in->segment == VCPU_FS || in->segment == VCPU_GS;
+    again->place = (uint16_t)in->displacement;
     again->register_bytes = again->size_bytes = in->operand_bytes;
     switch (opcode) {
     case 0x88:
@@ -84,14 +87,30 @@ void execute_remember(const struct execution *x, uint64_t rip)
     again->length = x->in.length;
 }
 
+/* What faults at the beginning of a page may have begun in RAM before it. */
+static bool begins_there(const struct vcpu_state *state, const struct execute_again *again)
+{
+    uint64_t linear = again->place;
+    if (again->base == REGISTER_RIP)
+        linear += again->rip + again->length;
+    else if (again->base != REGISTER_NONE)
+        linear += state->gpr[again->base];
+    if (again->index != REGISTER_NONE)
+        linear += state->gpr[again->index] << again->scale;
+    return linear % PAGE == 0 && !again->based;
+}
+
 bool execute_again(struct execute_world *world, uint32_t *changed)
 {
     struct vcpu_state *state = world->state;
     struct execute_again *again = slot_for(world, state->rip);
     uint64_t gpa, value, mask, *gpr = &state->gpr[again->number];
     if (again->length == 0 || again->rip != state->rip || !ordinary(world) ||
-        again->write != ((world->fault_access & VCPU_ACCESS_WRITE) != 0) ||
-        world->fault_gpa % PAGE + again->size_bytes > PAGE)
+        again->write != ((world->fault_access & VCPU_ACCESS_WRITE) != 0))
+        return false;
+    /* It crosses into the next page, or begins this one. */
+    if (__builtin_expect((world->fault_gpa - 1) % PAGE + again->size_bytes >= PAGE, 0) &&
+        (world->fault_gpa % PAGE || !begins_there(state, again)))
         return false;
     if (!execute_walked(world, state->rip, code_access(state), &gpa) || gpa != again->gpa ||
         again->changes != changes(world) || !execute_same_bytes(again->bytes, again->code))

@@ -187,6 +187,8 @@ enum decode_result execute_decode(struct instruction *in, const uint8_t *bytes, 
         ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
     else
         ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16);
+    /* Operands are for execute_operands.c, which asks again. */
+    ZydisDecoderEnableMode(&decoder, ZYDIS_DECODER_MODE_MINIMAL, ZYAN_TRUE);
     status = ZydisDecoderDecodeInstruction(&decoder, ZYAN_NULL, bytes, count, &decoded);
     if (status == ZYDIS_STATUS_NO_MORE_DATA)
         return DECODE_SHORT;

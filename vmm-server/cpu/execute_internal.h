@@ -150,6 +150,9 @@ enum execute_result execute_probe(struct execution *x, uint64_t linear, unsigned
                                   unsigned access);
 enum execute_result execute_probe_write(struct execution *x, uint64_t linear, unsigned size_bytes);
 enum execute_result execute_fetch(struct execution *x);
+/* Bytes of code, all in one page. */
+enum execute_result execute_fetch_page(struct execution *x, uint64_t linear, uint8_t *bytes,
+                                       unsigned count);
 /* These groups of the state page are there in whole from here on. */
 void execute_need(struct execute_world *world, uint32_t groups);
 bool execute_canonical(const struct execution *x, uint64_t address);
@@ -194,6 +197,12 @@ uint64_t execute_operation(enum operation operation, unsigned size_bytes, uint64
 uint64_t execute_double_shift(enum operation operation, unsigned size_bytes, uint64_t a, uint64_t b,
                               uint64_t count, uint64_t *flags);
 bool execute_condition(unsigned condition, uint64_t flags);
+
+/* execute.c: before an instruction is fetched. */
+void execute_begin(struct execution *x, struct execute_world *world);
+/* execute_operands.c: the spans of the instruction in x->in, whose bytes are `code`. */
+enum execute_result execute_operands(struct execution *x, const uint8_t *code,
+                                     struct execute_step *step);
 
 /* execute.c. Registers by size: a write of 4 bytes clears the upper half. */
 uint64_t execute_register(const struct execution *x, unsigned number, unsigned size_bytes);

@@ -200,8 +200,8 @@ enum execute_result execute_probe_write(struct execution *x, uint64_t linear, un
 /* ---- Code ------------------------------------------------------------------------------------ */
 
 /* Bytes from a linear address to the end of its page, or fewer. */
-static enum execute_result fetch_page(struct execution *x, uint64_t linear, uint8_t *bytes,
-                                      unsigned count)
+enum execute_result execute_fetch_page(struct execution *x, uint64_t linear, uint8_t *bytes,
+                                       unsigned count)
 {
     uint64_t gpa;
     const void *code;
@@ -265,10 +265,11 @@ enum execute_result execute_fetch(struct execution *x)
             linear = (linear + state->segment[VCPU_CS].base) & 0xffffffff;
         if (crosses(linear, count))
             count = PAGE - linear % PAGE;
-        TRY(fetch_page(x, linear, bytes, count));
+        TRY(execute_fetch_page(x, linear, bytes, count));
         result = decode(x, bytes, count);
         if (result == DECODE_SHORT && count < INSTRUCTION_BYTES_MAX) {
-            TRY(fetch_page(x, next_page(x, linear), bytes + count, INSTRUCTION_BYTES_MAX - count));
+            TRY(execute_fetch_page(x, next_page(x, linear), bytes + count,
+                                   INSTRUCTION_BYTES_MAX - count));
             result = decode(x, bytes, INSTRUCTION_BYTES_MAX);
         }
     }
