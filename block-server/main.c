@@ -55,7 +55,7 @@ void server_log(const char *format, ...)
 
 void server_ring(const struct client *client)
 {
-    notification_signal(SLOT_CLIENT + client->number, client->ring_bits);
+    notification_signal(SERVICE_SLOT_CLIENT + client->number, client->ring_bits);
 }
 
 void *server_allocate(size_t size_bytes)
@@ -116,22 +116,14 @@ static void start_devices(const struct block_start *start)
     }
 }
 
-static void open_windows(void)
-{
-    struct receive_window *windows = thread_buffer()->windows;
-    windows[SPACE_HOST] = (struct receive_window){
-        CHANNELS_BASE, SERVICE_CLIENTS_MAX * SERVICE_CHANNEL_BYTES / SEPTUM_PAGE_SIZE};
-    windows[SPACE_CAPABILITY] = (struct receive_window){SLOT_CLIENT, SERVICE_CLIENTS_MAX};
-}
-
 /* ---- requests of root ---------------------------------------------------------------------------------------------- */
 
 /* What came with SERVICE_ATTACH goes back. */
-static void drop_items(uint64_t n)
+static void drop(uint64_t n)
 {
-    sys_unmap(0, SPACE_HOST | UNMAP_SELF, CHANNELS_BASE + n * SERVICE_CHANNEL_BYTES,
+    sys_unmap(0, SPACE_HOST | UNMAP_SELF, SERVICE_CHANNEL_BASE + n * SERVICE_CHANNEL_BYTES,
               SERVICE_CHANNEL_BYTES / SEPTUM_PAGE_SIZE);
-    sys_unmap(0, SPACE_CAPABILITY | UNMAP_SELF, SLOT_CLIENT + n, 1);
+    sys_unmap(0, SPACE_CAPABILITY | UNMAP_SELF, SERVICE_SLOT_CLIENT + n, 1);
 }
 
 static unsigned attach(const struct message *message)
@@ -141,15 +133,15 @@ static unsigned attach(const struct message *message)
     const uint64_t least = 4 + offsetof(struct service_attach, extent) / 8;
     uint64_t n = message->w[0], count = TAG_WORDS(message->tag);
     memcpy(&words, &thread_buffer()->words[4], sizeof words);
-    if (count < least || TAG_ITEMS(message->tag) != 2 || words.extents > SERVICE_EXTENTS_MAX ||
+    if (count < least || words.extents > SERVICE_EXTENTS_MAX ||
         count < least + words.extents * sizeof(struct service_extent) / 8)
         return SERVICE_BAD_REQUEST;
     unsigned error = client_attach(&server, message->w, &words,
-                                   (void *)(CHANNELS_BASE + n * SERVICE_CHANNEL_BYTES),
+                                   (void *)(SERVICE_CHANNEL_BASE + n * SERVICE_CHANNEL_BYTES),
                                    (void *)(SERVICE_MEMORY_BASE + n * SERVICE_MEMORY_STRIDE),
                                    (void *)(BLOCK_CHANGES_BASE + n * SERVICE_MEMORY_STRIDE));
     if (error != SERVICE_OK && error != SERVICE_BAD_CLIENT)
-        drop_items(n);
+        drop(n);
     return error;
 }
 
@@ -174,7 +166,7 @@ static void let_go(void)
 {
     unsigned n;
     while (client_is_gone(&server, &n)) {
-        drop_items(n);
+        drop(n);
         message_send(SLOT_REPLY + n, TAG(SERVICE_OK, 0, 0), NULL, DEADLINE_POLL);
     }
 }
@@ -319,7 +311,6 @@ void program_start(const void *argument)
     start_devices(start);
     if (!server.probes)
         volumes_end(&server);
-    open_windows();
     for (;;) {
         take_disks();
         if (!serving && !volumes_pending(&server))

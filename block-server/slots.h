@@ -4,8 +4,7 @@
 
 #include "protocol/block.h"
 
-#define SLOT_CLIENT   (TASK_SLOT_FREE)                       /* + n: client n's notification */
-#define SLOT_REPLY    (TASK_SLOT_FREE + SERVICE_CLIENTS_MAX) /* + n: a SERVICE_DETACH that waits */
-#define CHANNELS_BASE 0x0000002000000000ull                  /* + n * SERVICE_CHANNEL_BYTES */
+#define SLOT_REPLY \
+    (SERVICE_SLOT_CLIENT + SERVICE_CLIENTS_MAX) /* + n: a SERVICE_DETACH that waits */
 
 #endif

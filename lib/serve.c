@@ -1,6 +1,7 @@
 /* How a server of one thread waits. */
 #include "serve.h"
 
+#include "protocol/service.h"
 #include "syscall.h"
 #include "task.h"
 
@@ -21,6 +22,11 @@ uint64_t serve_wait(struct serve *serve, uint64_t deadline)
         return 0;
     if (TAG_ORIGIN(message.tag) != ORIGIN_MESSAGE)
         return message.w[0];
+    if (message.badge) {
+        serve->answer = true;
+        serve->error = SERVICE_OK;
+        return TASK_BIT_CHANNEL((message.badge - 1) % SERVICE_CLIENTS_MAX);
+    }
     serve->answer = serve->request(&message, &serve->error);
     return 0;
 }

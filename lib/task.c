@@ -2,11 +2,13 @@
 
 #include "protocol/console.h"
 #include "protocol/root.h"
+#include "protocol/service.h"
 
 #include "message.h"
 #include "string.h"
 
 #define LINE_MAX 240u
+#define DOOR_MS  1000u
 
 const struct task_start *task;
 
@@ -87,8 +89,21 @@ unsigned task_channel_find(enum task_channel_kind kind)
     return i;
 }
 
+/* On our CPU a call is shorter than bits, which the scheduler passes on. A server that is gone, or does not answer, finds
+ * the bits when it is there again. */
+static bool call_door(unsigned channel)
+{
+    uint32_t cpu = task->threads[thread_self()->self - TASK_SLOT_THREAD].cpu;
+    return task->channels[channel].door == cpu + 1 &&
+           message_call(TASK_SLOT_DOOR + channel, TAG(SERVICE_RING, 0, 0), NULL,
+                        ticks() + DOOR_MS * task->tsc_khz)
+                   .status == STATUS_OK;
+}
+
 void task_channel_ring(unsigned channel)
 {
+    if (call_door(channel))
+        return;
     notification_signal(TASK_SLOT_CHANNEL + channel, task->channels[channel].ring_bits);
 }
 

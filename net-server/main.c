@@ -8,7 +8,6 @@
 #include "message.h"
 #include "pages.h"
 #include "serve.h"
-#include "slots.h"
 #include "sockets.h"
 #include "string.h"
 #include "task.h"
@@ -19,22 +18,14 @@ static struct network networks[PLAN_NETWORKS_MAX];
 
 void client_ring(uint32_t number, uint64_t bits)
 {
-    notification_signal(SLOT_CLIENT + number, bits);
-}
-
-static void open_windows(void)
-{
-    struct receive_window *windows = thread_buffer()->windows;
-    windows[SPACE_HOST] = (struct receive_window){
-        CHANNELS_BASE, SERVICE_CLIENTS_MAX * SERVICE_CHANNEL_BYTES / SEPTUM_PAGE_SIZE};
-    windows[SPACE_CAPABILITY] = (struct receive_window){SLOT_CLIENT, SERVICE_CLIENTS_MAX};
+    notification_signal(SERVICE_SLOT_CLIENT + number, bits);
 }
 
 static unsigned attach(const struct message *message)
 {
     struct service_attach request;
     if (TAG_WORDS(message->tag) * 8 < 4 * 8 + offsetof(struct service_attach, extent) ||
-        TAG_ITEMS(message->tag) != 2 || message->w[0] >= SERVICE_CLIENTS_MAX)
+        message->w[0] >= SERVICE_CLIENTS_MAX)
         return SERVICE_BAD_REQUEST;
     memcpy(&request, &thread_buffer()->words[4], sizeof request);
     size_t words = 4 + offsetof(struct service_attach, extent) / 8 +
@@ -45,7 +36,7 @@ static unsigned attach(const struct message *message)
         return SERVICE_NO_SUCH;
     uint64_t number = message->w[0];
     struct network *network = &networks[message->w[1]];
-    void *channel = (void *)(CHANNELS_BASE + number * SERVICE_CHANNEL_BYTES);
+    void *channel = (void *)(SERVICE_CHANNEL_BASE + number * SERVICE_CHANNEL_BYTES);
     void *memory = (void *)(SERVICE_MEMORY_BASE + number * SERVICE_MEMORY_STRIDE);
     if (message->w[3] & SERVICE_SOCKETS)
         return sockets_attach(number, network, message->w[2], &request, channel, memory);
@@ -58,9 +49,9 @@ static unsigned detach(uint64_t number)
     if (error == SERVICE_BAD_CLIENT)
         error = sockets_detach(number);
     if (error == SERVICE_OK) {
-        sys_unmap(0, SPACE_HOST | UNMAP_SELF, CHANNELS_BASE + number * SERVICE_CHANNEL_BYTES,
+        sys_unmap(0, SPACE_HOST | UNMAP_SELF, SERVICE_CHANNEL_BASE + number * SERVICE_CHANNEL_BYTES,
                   SERVICE_CHANNEL_BYTES / SEPTUM_PAGE_SIZE);
-        sys_unmap(0, SPACE_CAPABILITY | UNMAP_SELF, SLOT_CLIENT + number, 1);
+        sys_unmap(0, SPACE_CAPABILITY | UNMAP_SELF, SERVICE_SLOT_CLIENT + number, 1);
     }
     return error;
 }
@@ -136,7 +127,6 @@ void program_start(const void *argument)
     switch_clock = (struct switch_clock){ticks(), task->tsc_khz * 1000};
     clients.deadline = UINT64_MAX;
     clients.status = (struct network_server_status *)start->status_address;
-    open_windows();
     copy_init();
     pages_init(start, networks);
     hosts_init();

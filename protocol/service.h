@@ -16,19 +16,28 @@
 #define SERVICE_EXTENTS_MAX   16u
 #define SERVICE_CHANNEL_BYTES 65536u
 #define SERVICE_MEMORY_BASE   0x100000000000ull
+#define SERVICE_CHANNEL_BASE \
+    0x2000000000ull /* + n * SERVICE_CHANNEL_BYTES: where the server has channels */
+#define SERVICE_SLOT_CLIENT   (TASK_SLOT_FREE) /* + n: where it has client n's notification */
+#define SERVICE_BADGE(n)      ((n) + 1ull) /* of client n, at the server's endpoint; root has 0 */
 #define SERVICE_MEMORY_STRIDE (1ull << 39)
 
-/* Requests of root on the server's endpoint; the answer's label: enum service_error. */
+/* Requests on the server's endpoint; the answer's label: enum service_error. All are root's but SERVICE_RING. A server
+ * takes no items there, from nobody: what it is given root maps. */
 enum service_request {
     /* w0 = client number n (bit n of the server's notification is its doorbell), w1 = what it is a client of
      * (index of plan.volumes or plan.networks), w2 = bits that ring the client, w3 = SERVICE_* flags.
-     * Words: struct service_attach from word 4 on. Items: the channel's memory at offset
-     * n * SERVICE_CHANNEL_BYTES of the server's window; the client's notification at offset n. The client's
-     * memory has been mapped before. A number that was detached may be attached again. */
+     * Words: struct service_attach from word 4 on. The channel, the client's memory and its notification have been
+     * mapped before; a server that refuses gives channel and notification back. A number that was detached may be
+     * attached again. */
     SERVICE_ATTACH = 1,
     /* w0 = client. Answered when no device reads or writes its memory any more: root then takes the memory and
      * the channel away. */
     SERVICE_DETACH = 2,
+    /* Whatever a client says is this: it has something in its channel, as if it had raised its doorbell's bit. Answered
+     * with SERVICE_OK when the server has looked at it: the same as the doorbell for a client on the server's CPU, but
+     * for the scheduler, and on the client's budget. */
+    SERVICE_RING = 3,
 };
 
 #define SERVICE_SOCKETS 1ull /* flag: a native task, which has no card but sockets (socket.h) */

@@ -25,6 +25,9 @@ enum task_slot {
     TASK_SLOT_VCPU = 32,    /* + n: SEND, CONTROL. The n-th is on the CPU of the n-th thread */
     TASK_SLOT_CHANNEL = 48, /* + n: the notification of the n-th channel's peer: SEND */
     TASK_SLOT_FREE = 64,    /* from here to slots_end: the task's own */
+    /* + n: the endpoint of the n-th channel's server (struct task_channel, door): SEND. Of a task that has such channels
+     * slots_end is here */
+    TASK_SLOT_DOOR = 112,
 };
 
 /* Bits of TASK_SLOT_NOTIFICATION that mean the same for every task. Channel n rings bit n. */
@@ -44,7 +47,9 @@ enum task_channel_kind {
 /* Memory that this task shares with exactly one other, and how to ring that one. */
 struct task_channel {
     uint32_t kind; /* enum task_channel_kind */
-    uint32_t reserved;
+    /* If not 0, the peer is a server on CPU door - 1 that can also be called, by whoever is on that CPU: a call of
+     * TASK_SLOT_DOOR + n rings as bits do, and returns when the server has looked. */
+    uint32_t door;
     uint64_t address; /* read and write, page-aligned */
     uint64_t size_bytes;
     uint64_t ring_bits; /* what to raise in TASK_SLOT_CHANNEL + n */

@@ -87,14 +87,26 @@ static bool waits_for(const struct held *held)
     return (held->rights & ~(unsigned)RIGHT_SEND) == RIGHT_RECEIVE;
 }
 
-/* Two tasks may hold: root's endpoint, to send with their own badges; a notification, one to wait for it, the
- * others to raise no more than their bits. */
+/* Root's, which each may send to with its own badge; a server's, which its clients may send to with theirs. */
+static bool may_share_endpoint(const struct held *a, const struct held *b)
+{
+    static const unsigned sends = RIGHT_SEND;
+    if (a->object == object_of(ROOT_SLOT_ENDPOINT))
+        return a->rights == sends && b->rights == sends && a->badge == a->task->id &&
+               b->badge == b->task->id;
+    if (waits_for(a) && b->rights == sends)
+        return service_may_call(b->task, a->task, b->badge);
+    if (waits_for(b) && a->rights == sends)
+        return service_may_call(a->task, b->task, a->badge);
+    return a->rights == sends && b->rights == sends && a->badge && b->badge && a->badge != b->badge;
+}
+
+/* Two tasks may hold: some endpoints; a notification, one to wait for it, the others to raise no more than their bits. */
 static bool may_share(const struct held *a, const struct held *b)
 {
     static const unsigned sends = RIGHT_SEND;
     if (a->type == OBJECT_ENDPOINT)
-        return a->object == object_of(ROOT_SLOT_ENDPOINT) && a->rights == sends &&
-               b->rights == sends && a->badge == a->task->id && b->badge == b->task->id;
+        return may_share_endpoint(a, b);
     if (a->type != OBJECT_NOTIFICATION)
         return false;
     if (waits_for(a) && b->rights == sends)

@@ -79,6 +79,8 @@ static uint64_t plant_service(const char *kind, const struct resident *first,
         return give_capability(first, block->devices.interrupts[0].slot, RIGHT_CONTROL);
     if (strcmp(kind, "doorbell") == 0)
         return give_capability(second, block->notification, RIGHT_SEND);
+    if (strcmp(kind, "door") == 0)
+        return give_capability(second, block->task->slots + RESIDENT_ENDPOINT, RIGHT_SEND);
     return STATUS_NOT_SUPPORTED;
 }
 

@@ -120,6 +120,44 @@ static void unmap_memory(const struct service *service, struct service_client *c
     client->mapped = false;
 }
 
+static uint64_t give_capability(const struct resident *to, cap_slot_t slot, cap_slot_t source,
+                                uint64_t badge)
+{
+    return sys_map(to->slots + RESIDENT_TASK,
+                   MAP_HOW(SPACE_CAPABILITY, SPACE_CAPABILITY, RIGHT_SEND, 0), source, slot, 1,
+                   badge);
+}
+
+static cap_slot_t door_of(const struct service_client *client)
+{
+    return TASK_SLOT_DOOR + (unsigned)__builtin_ctzll(client->ring_bits);
+}
+
+static void take_channel(const struct service *service, const struct service_client *client)
+{
+    uint64_t n = (uint64_t)(client - service->clients);
+    cap_slot_t server = service->task->slots + RESIDENT_TASK;
+    sys_unmap(server, SPACE_HOST | UNMAP_SELF, SERVICE_CHANNEL_BASE + n * SERVICE_CHANNEL_BYTES,
+              CHANNEL_PAGES);
+    sys_unmap(server, SPACE_CAPABILITY | UNMAP_SELF, SERVICE_SLOT_CLIENT + n, 1);
+    sys_unmap(client->task->slots + RESIDENT_TASK, SPACE_CAPABILITY | UNMAP_SELF, door_of(client),
+              1);
+}
+
+/* Each side gets the other's bell. */
+static bool give_channel(const struct service *service, const struct service_client *client)
+{
+    uint64_t n = (uint64_t)(client - service->clients);
+    return memory_map_at(service->task->slots + RESIDENT_TASK, SPACE_HOST,
+                         SERVICE_CHANNEL_BASE + n * SERVICE_CHANNEL_BYTES, client->physical,
+                         CHANNEL_PAGES, MAP_READ | MAP_WRITE) == STATUS_OK &&
+           give_capability(service->task, SERVICE_SLOT_CLIENT + n,
+                           client->task->slots + RESIDENT_NOTIFICATION,
+                           client->ring_bits) == STATUS_OK &&
+           give_capability(client->task, door_of(client), service->task->slots + RESIDENT_ENDPOINT,
+                           SERVICE_BADGE(n)) == STATUS_OK;
+}
+
 static const char *attach(struct service *service, struct service_client *client)
 {
     static const char *const problems[] = {
@@ -133,20 +171,18 @@ static const char *attach(struct service *service, struct service_client *client
     struct message_buffer *buffer = thread_buffer();
     unsigned n = (unsigned)(client - service->clients), count = describe(client, &words);
     const uint64_t w[4] = {n, client->object, client->ring_bits, client->flags};
-    if (!map_memory(service, client)) {
+    if (!map_memory(service, client) || !give_channel(service, client)) {
         unmap_memory(service, client);
+        take_channel(service, client);
         return "its memory can't be shown to the server of its disk or network card: it is in too "
                "many pieces, or kernel memory is short (pool=SIZE on the kernel's command line)";
     }
     memcpy(&buffer->words[4], &words, count * 8);
-    buffer->items[0] = item_memory(SPACE_HOST, (uint64_t)direct(client->physical), SPACE_HOST,
-                                   n * SERVICE_CHANNEL_BYTES, CHANNEL_PAGES, MAP_READ | MAP_WRITE);
-    buffer->items[1] = item_capability(client->task->slots + RESIDENT_NOTIFICATION, n, RIGHT_SEND,
-                                       client->ring_bits);
-    enum service_error error = request(service, TAG(SERVICE_ATTACH, 4 + count, 2), w);
+    enum service_error error = request(service, TAG(SERVICE_ATTACH, 4 + count, 0), w);
     if (error == SERVICE_OK)
         return NULL;
     unmap_memory(service, client);
+    take_channel(service, client);
     return error <= SERVICE_NO_SUCH ? problems[error] : problems[SERVICE_BAD_REQUEST];
 }
 
@@ -223,6 +259,10 @@ void services_add_channels(struct resident *task)
                              client->flags & SERVICE_SOCKETS ? TASK_CHANNEL_SOCKET : service->kind,
                              name, client->physical, SERVICE_CHANNEL_BYTES, service->notification,
                              TASK_BIT_CHANNEL(n));
+            if (task->problem)
+                continue;
+            task->start->channels[task->start->channel_count - 1].door = service->wanted->cpu + 1;
+            task->start->slots_end = TASK_SLOT_DOOR;
         }
 }
 

@@ -108,6 +108,8 @@ bool service_has_dma(const struct resident *task, uint64_t first, uint64_t last)
 bool service_has_ports(const struct resident *task, uint64_t first, uint64_t last);
 /* The n-th interrupt of this server; 0: there is none. */
 cap_slot_t service_interrupt(const struct resident *task, unsigned n);
+/* Is this the badge of a client of `from`, at the endpoint of `to`? */
+bool service_may_call(const struct resident *from, const struct resident *to, uint64_t badge);
 bool service_may_ring(const struct resident *from, const struct resident *to, uint64_t bits);
 
 #endif

@@ -87,6 +87,16 @@ cap_slot_t service_interrupt(const struct resident *task, unsigned n)
                                                            : 0;
 }
 
+bool service_may_call(const struct resident *from, const struct resident *to, uint64_t badge)
+{
+    const struct service *service = service_of(to);
+    for (unsigned n = 0; service && service->task && n < service->client_count; n++)
+        if (service->clients[n].live && service->clients[n].task == from &&
+            badge == SERVICE_BADGE(n))
+            return true;
+    return false;
+}
+
 bool service_may_ring(const struct resident *from, const struct resident *to, uint64_t bits)
 {
     for (struct service *service = services; service < services + SERVICES; service++)

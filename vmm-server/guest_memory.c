@@ -69,10 +69,22 @@ static __attribute__((noinline)) void *at_window(const struct guest_memory *memo
     return room && size_bytes <= room ? host : NULL;
 }
 
+/* No window is before it, surely. The table is written to only after it was replaced (find_window). */
+static inline bool is_clear(const struct guest_windows *windows, gpa_t gpa, uint64_t size_bytes)
+{
+    uint32_t sequence = __atomic_load_n(&windows->sequence, __ATOMIC_ACQUIRE);
+    const struct guest_window_table *table = &windows->tables[sequence & 1];
+    gpa_t base = __atomic_load_n(&table->clear_base, __ATOMIC_RELAXED);
+    gpa_t end = __atomic_load_n(&table->clear_end, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return gpa >= base && gpa < end && size_bytes <= end - gpa &&
+           __atomic_load_n(&windows->sequence, __ATOMIC_RELAXED) == sequence;
+}
+
 /* Of every buffer that a driver gives: short where there are no windows. */
 void *guest_memory_at(const struct guest_memory *memory, gpa_t gpa, uint64_t size_bytes, bool write)
 {
-    if (__builtin_expect(memory->windows != NULL, 0))
+    if (memory->windows && !is_clear(memory->windows, gpa, size_bytes))
         return at_window(memory, gpa, size_bytes, write);
     const struct guest_region *end = memory->regions + memory->count;
     for (const struct guest_region *region = memory->regions; region < end; region++) {
@@ -179,6 +191,36 @@ static struct guest_window part_of(struct guest_window window, gpa_t base, gpa_t
         from, to - from, window.host ? window.host + (from - window.base) : NULL, window.read_only};
 }
 
+static uint64_t ram_between(const struct guest_memory *memory, gpa_t base, gpa_t end)
+{
+    uint64_t total = 0;
+    for (unsigned i = 0; i < memory->count; i++) {
+        const struct guest_region *region = &memory->regions[i];
+        gpa_t from = region->base > base ? region->base : base;
+        gpa_t to =
+            region->base + region->size_bytes < end ? region->base + region->size_bytes : end;
+        total += from < to ? to - from : 0;
+    }
+    return total;
+}
+
+/* Of the ranges before, between and behind the windows, the one with the most RAM. */
+static void find_clear(const struct guest_memory *memory, struct guest_window_table *table)
+{
+    gpa_t from = 0, clear_base = 0, clear_end = 0;
+    uint64_t most = 0;
+    for (unsigned i = 0; i <= table->count; i++) {
+        gpa_t to = i < table->count ? table->list[i].base : UINT64_MAX;
+        uint64_t ram = ram_between(memory, from, to);
+        if (ram > most)
+            most = ram, clear_base = from, clear_end = to;
+        if (i < table->count)
+            from = to + table->list[i].size_bytes;
+    }
+    __atomic_store_n(&table->clear_base, clear_base, __ATOMIC_RELAXED);
+    __atomic_store_n(&table->clear_end, clear_end, __ATOMIC_RELAXED);
+}
+
 bool guest_memory_cover(struct guest_memory *memory, gpa_t gpa, uint64_t size_bytes, uint8_t *host,
                         bool writable)
 {
@@ -198,6 +240,7 @@ bool guest_memory_cover(struct guest_memory *memory, gpa_t gpa, uint64_t size_by
     good = good && append(new, window);
     for (unsigned i = 0; i < old->count; i++)
         good = good && append(new, part_of(old->list[i], gpa + size_bytes, UINT64_MAX));
+    find_clear(memory, new);
     if (good)
         __atomic_store_n(&windows->sequence, windows->sequence + 1, __ATOMIC_RELEASE);
     return good;

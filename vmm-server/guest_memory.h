@@ -29,6 +29,7 @@ struct guest_window {
 struct guest_windows {
     uint32_t sequence; /* counts changes: its lowest bit tells which table is in use */
     struct guest_window_table {
+        gpa_t clear_base, clear_end; /* between windows, where most of the RAM is */
         unsigned count;
         struct guest_window list[GUEST_WINDOWS_MAX];
     } tables[2];

@@ -92,7 +92,7 @@ static void make_live(struct cpu *cpu, const void *owner, struct task *task, str
     cpu->x86.fpu_owner = owner;
     cpu->x86.fpu_task = task;
     cpu->x86.fpu = state;
-    cpu->switch_slow |= SLOW_FPU;
+    cpu->switch_slow |= SWITCH_SLOW_FPU;
     COUNT(fpu_switches);
 }
 
@@ -102,7 +102,7 @@ void fpu_release(struct cpu *cpu)
         return;
     make_live(cpu, NULL, NULL, NULL); /* TS alone would not stop speculation (CVE-2018-3665) */
     set_ts();
-    cpu->switch_slow &= ~(uint64_t)SLOW_FPU;
+    cpu->switch_slow &= ~(uint64_t)SWITCH_SLOW_FPU;
 }
 
 bool fpu_use(struct thread *thread)

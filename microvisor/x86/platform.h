@@ -18,7 +18,6 @@ enum { IST_NMI = 1, IST_DOUBLE_FAULT = 2, IST_MACHINE_CHECK = 3, IST_DEBUG = 4, 
 
 /* Why cpu->switch_slow is set. */
 enum switch_slow {
-    SLOW_FPU = 1,     /* FPU registers are live */
     SLOW_PORTS = 2,   /* the port bitmap of ports_loaded is in force */
     SLOW_FS = 4,      /* a thread of this CPU has an FS base: from then on always */
     SLOW_BARRIER = 8, /* mitigations between tasks: always */

@@ -5,8 +5,8 @@
 #include "message.h"
 #include "protocol/console.h"
 #include "protocol/root.h"
-#include "protocol/vmm.h"
 #include "protocol/service.h"
+#include "protocol/vmm.h"
 #include "service.h"
 #include "string.h"
 #include "task.h"
@@ -261,10 +261,32 @@ static void call_servers(void)
     }
 }
 
+/* Says at each server's door what is root's to say, with and without things to give. */
+static void abuse_doors(void)
+{
+    struct message_buffer *buffer = thread_buffer();
+    unsigned answered = 0, refused = 0;
+    for (unsigned n = 0; n < task->channel_count; n++)
+        for (unsigned i = 0; task->channels[n].door && i < 9; i++) {
+            const uint64_t w[4] = {i / 3, 0, UINT64_MAX, 0};
+            memset(&buffer->words[4], 0xff, sizeof(struct service_attach));
+            buffer->items[0] =
+                item_memory(SPACE_HOST, vmm->memory_address, SPACE_HOST, 0, 16, MAP_RIGHTS);
+            buffer->items[1] = item_capability(TASK_SLOT_NOTIFICATION, 0, RIGHT_SEND, 0);
+            struct message reply = message_call(
+                TASK_SLOT_DOOR + n, TAG(i / 3 + 1, 4 + sizeof(struct service_attach) / 8, i % 3), w,
+                ticks() + 1000 * task->tsc_khz);
+            bool good = reply.status == STATUS_OK && TAG_LABEL(reply.tag) == SERVICE_OK;
+            answered += good, refused += !good;
+        }
+    task_print("doors: %u answered, %u refused\n", answered, refused);
+}
+
 static const struct {
     const char *word;
     void (*act)(void);
 } acts[] = {
+    {"abuse-doors", abuse_doors},
     {"call-servers", call_servers},
     {"ready", ready},
     {"power-off", power_off},

@@ -11,9 +11,6 @@
 #include "string.h"
 #include "task.h"
 
-#define CHANNELS_BASE 0x30000000ull
-#define SLOT_CLIENT   TASK_SLOT_FREE
-
 static struct {
     bool attached;
     uint64_t ring_bits;
@@ -96,9 +93,9 @@ static enum service_error detach(const uint64_t *w)
     if (w[0] >= SERVICE_CLIENTS_MAX || !clients[w[0]].attached)
         return SERVICE_BAD_CLIENT;
     clients[w[0]].attached = false;
-    sys_unmap(0, SPACE_HOST | UNMAP_SELF, CHANNELS_BASE + w[0] * SERVICE_CHANNEL_BYTES,
+    sys_unmap(0, SPACE_HOST | UNMAP_SELF, SERVICE_CHANNEL_BASE + w[0] * SERVICE_CHANNEL_BYTES,
               SERVICE_CHANNEL_BYTES / SEPTUM_PAGE_SIZE);
-    sys_unmap(0, SPACE_CAPABILITY | UNMAP_SELF, SLOT_CLIENT + w[0], 1);
+    sys_unmap(0, SPACE_CAPABILITY | UNMAP_SELF, SERVICE_SLOT_CLIENT + w[0], 1);
     task_print("client %lu is gone\n", w[0]);
     return SERVICE_OK;
 }
@@ -117,9 +114,9 @@ static void answer(uint64_t bits)
     for (unsigned n = 0; n < SERVICE_CLIENTS_MAX; n++)
         if (bits >> n & 1 && clients[n].attached) {
             volatile uint64_t *word =
-                (volatile uint64_t *)(CHANNELS_BASE + n * SERVICE_CHANNEL_BYTES);
+                (volatile uint64_t *)(SERVICE_CHANNEL_BASE + n * SERVICE_CHANNEL_BYTES);
             ++*word;
-            notification_signal(SLOT_CLIENT + n, clients[n].ring_bits);
+            notification_signal(SERVICE_SLOT_CLIENT + n, clients[n].ring_bits);
         }
 }
 
@@ -151,13 +148,9 @@ static bool say_status(void)
 
 _Noreturn void service_run(void)
 {
-    struct receive_window *windows = thread_buffer()->windows;
     uint64_t objects[SERVICE_CLIENTS_MAX] = {0};
     bool pending = false, told = false;
     enum service_error error = SERVICE_OK;
-    windows[SPACE_HOST] = (struct receive_window){
-        CHANNELS_BASE, SERVICE_CLIENTS_MAX * SERVICE_CHANNEL_BYTES / SEPTUM_PAGE_SIZE};
-    windows[SPACE_CAPABILITY] = (struct receive_window){SLOT_CLIENT, SERVICE_CLIENTS_MAX};
     sys_control(TASK_SLOT_THREAD, CONTROL_THREAD_BIND_NOTIFICATION, TASK_SLOT_NOTIFICATION, 0, 0,
                 0);
     say_what_there_is();
@@ -171,7 +164,10 @@ _Noreturn void service_run(void)
             answer(m.w[0]);
         if (!pending)
             continue;
-        if (TAG_LABEL(m.tag) == SERVICE_ATTACH) {
+        if (m.badge) {
+            answer(TASK_BIT_CHANNEL(m.badge - 1));
+            error = SERVICE_OK;
+        } else if (TAG_LABEL(m.tag) == SERVICE_ATTACH) {
             error = attach(m.w, TAG_WORDS(m.tag));
             objects[m.w[0] % SERVICE_CLIENTS_MAX] = m.w[1];
         } else {

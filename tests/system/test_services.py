@@ -12,10 +12,10 @@ BOTH = pytest.mark.parametrize("machine", ["qemu-1", "vmx-1"])
 STAND_IN = ["vmm-server", "block-server", "net-server"]
 
 
-def system(machine, conf, tmp_path, emulator_options=(), flavour="debug", **more):
+def system(machine, conf, tmp_path, emulator_options=(), flavour="debug", stand_ins=STAND_IN, **more):
     return System(machine, conf, files={"kernel": bytes(5000), "image": b"X" * 8192}, flavour=flavour,
                   directory=tmp_path / "run", memory_mib=256, seconds=60, emulator_options=emulator_options,
-                  programs={name: build_path(flavour, "tests/stand-in.elf") for name in STAND_IN}, **more)
+                  programs={name: build_path(flavour, "tests/stand-in.elf") for name in stand_ins}, **more)
 
 
 def partition(name, uses="", does="ready call-servers live", memory="4M", policies="on vmm-death stop"):
@@ -94,6 +94,25 @@ def test_as_many_clients_as_there_can_be(tmp_path):
     with system("qemu-1", many(8, 4), tmp_path) as run:
         assert run.wait_end() == 0x12
         assert "its partitions have 32 disks and 32 network cards; a server has at most 30 of either" in run.text("system")
+
+
+@BOTH
+@pytest.mark.parametrize("servers", ["stand-ins", "real"])
+def test_a_client_can_do_no_more_than_ring(servers, machine, tmp_path):
+    """At a server's door a client's word counts for nothing, and what it gives is not taken."""
+    volumes = "".join(f'volume {name} {{ file "image" access private changes 1M }}\n' for name in ["data", "image"])
+    conf = volumes + NETWORK + partition("bad", USES, "ready abuse-doors live") + partition(
+        "good", "disk image\n network inside", "ready live" if servers == "real" else "ready call-servers live")
+    stand_ins = STAND_IN if servers == "stand-ins" else ["vmm-server"]
+    with system(machine, conf, tmp_path, stand_ins=stand_ins) as run:
+        run.wait("system", "bad: doors: 9 answered, 18 refused")
+        if servers == "stand-ins":
+            run.wait("system", "good: inside has counted to 3")
+        else:
+            run.wait("system", "all partitions run")
+        all_goes_on(run, "bad", "good")
+        told = {server: run.monitor(f"info {server}") for server in ["block-server", "net-server"]}
+        assert all("life 1," in info and "not attached" not in info for info in told.values()), told
 
 
 # ---- ends and restarts --------------------------------------------------------------------------------------
@@ -272,6 +291,7 @@ PLANTS = {
     "device-port": r"port 0x1f7 is reachable from web, in its own ports, and was not given",
     "device-line": r"web holds a capability that it was not given, in slot 100: interrupt",
     "doorbell": r"one notification is reachable from (block-server|db), by slot \d+, and from (block-server|db), by slot",
+    "door": r"one endpoint is reachable from (block-server|db), by slot \d+, and from (block-server|db), by slot",
 }
 
 

@@ -43,6 +43,7 @@ static bool add_ide(struct machine *machine, unsigned n, unsigned *taken, enum i
         return false;
     *taken |= 1u << place;
     machine->pc->storage.places[n] = (uint8_t)place;
+    machine->pc->storage.channels |= TASK_BIT_CHANNEL(peer.number);
     ide_add_drive(&machine->pc->storage.ide, place, kind, &peer);
     return true;
 }
@@ -53,6 +54,7 @@ static bool add_floppy(struct machine *machine, unsigned n)
     struct device_peer peer;
     if (!machine_disk_peer(machine, n, &peer))
         return false;
+    machine->pc->storage.channels |= TASK_BIT_CHANNEL(peer.number);
     if (!floppy_insert(&machine->pc->storage.floppy, &peer))
         task_print(
             "floppy: its volume has %lu sectors and not the 2880 or 1440 of a floppy: the guest "
@@ -95,6 +97,8 @@ bool storage_init(struct machine *machine)
 
 void storage_attend(struct machine *machine, uint64_t bits)
 {
+    if (!(bits & machine->pc->storage.channels))
+        return;
     ide_attend(&machine->pc->storage.ide, bits);
     floppy_attend(&machine->pc->storage.floppy, bits);
 }

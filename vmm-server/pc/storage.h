@@ -12,6 +12,7 @@ struct machine;
 struct storage {
     struct ide ide;
     struct floppy floppy;
+    uint64_t channels;              /* that ring for one of them: TASK_BIT_CHANNEL */
     uint8_t places[PLAN_CARDS_MAX]; /* of the partition's disks on IDE: channel * 2 + drive */
 };
 
