@@ -64,7 +64,7 @@ struct cpu {
  * thread.attention's. */
 #define SWITCH_SLOW_TRACE (1ull << 32) /* a trace is on */
 #define SWITCH_SLOW_RSB (1ull << 33)   /* the return stack is to be filled: no reason to be slow */
-#define SWITCH_SLOW_FPU (1ull << 34)   /* FPU registers are live; another task's are put away without being slow */
+#define SWITCH_SLOW_FPU (1ull << 34)   /* FPU registers are live; for a call they are put away */
 
 extern struct cpu *cpus[CPUS_MAX]; /* by number; NULL: absent */
 extern unsigned cpu_count;

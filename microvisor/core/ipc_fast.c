@@ -51,7 +51,7 @@ static inline __attribute__((always_inline)) void switch_to(struct cpu *cpu, str
 
 /* Who receives at an endpoint and can go on at once in the caller's place; NULL: look at it in general. */
 static inline __attribute__((always_inline)) struct thread *
-call_partner(struct cpu *cpu, struct thread *caller, const struct capability *cap)
+call_partner(struct cpu *cpu, struct thread *caller, const struct capability *cap, uint64_t allowed)
 {
     struct endpoint *endpoint = (struct endpoint *)cap->object;
     if (unlikely(!(cap->fast & FAST_SEND) || endpoint->cpu != cpu))
@@ -60,7 +60,7 @@ call_partner(struct cpu *cpu, struct thread *caller, const struct capability *ca
     if (unlikely(first == &endpoint->receivers))
         return NULL;
     struct thread *receiver = list_entry(first, struct thread, queue_link);
-    uint64_t why = cpu->switch_slow | caller->attention | receiver->attention;
+    uint64_t why = (cpu->switch_slow | caller->attention | receiver->attention) & ~allowed;
     if (unlikely((why && !processor_switch_quick(cpu, why, receiver)) ||
                  caller->registers.rbx < cpu->armed_deadline))
         return NULL;
@@ -114,6 +114,24 @@ end_call(struct cpu *cpu, struct thread *server, struct endpoint *endpoint, stru
     switch_to(cpu, caller);
 }
 
+_Noreturn void ipc_fast_call(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2,
+                             uint64_t w3);
+
+/* Live FPU registers that nobody needs now, as a guest's behind its VMM, are put away; if nothing else was in the way,
+ * the call begins anew. */
+static _Noreturn __attribute__((noinline)) void
+call_without_fpu(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2, uint64_t w3)
+{
+    struct cpu *cpu = this_cpu();
+    struct thread *caller = cpu->current;
+    const struct capability *cap = capability_lookup(&caller->task->capabilities, target);
+    struct thread *receiver = call_partner(cpu, caller, cap, SWITCH_SLOW_FPU);
+
+    if (!receiver || !processor_put_fpu_away(cpu, receiver))
+        ipc_general(target, tag, w0, w1, w2, w3);
+    ipc_fast_call(target, tag, w0, w1, w2, w3);
+}
+
 /* ---- longer messages ------------------------------------------------------------------------- */
 
 static _Noreturn __attribute__((noinline)) void
@@ -122,10 +140,10 @@ long_call(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2, 
     struct cpu *cpu = this_cpu();
     struct thread *caller = cpu->current;
     const struct capability *cap = capability_lookup(&caller->task->capabilities, target);
-    struct thread *receiver = call_partner(cpu, caller, cap);
+    struct thread *receiver = call_partner(cpu, caller, cap, 0);
 
     if (!receiver)
-        ipc_general(target, tag, w0, w1, w2, w3);
+        call_without_fpu(target, tag, w0, w1, w2, w3);
     enum septum_status status = message_body(caller, receiver, tag);
     if (status != STATUS_OK) {
         ipc_save(caller, target, tag, w0, w1, w2, w3);
@@ -157,8 +175,6 @@ long_reply_wait(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_
 
 /* ---- from entry.S ---------------------------------------------------------------------------- */
 
-_Noreturn void ipc_fast_call(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2,
-                             uint64_t w3);
 _Noreturn void ipc_fast_reply_wait(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1,
                                    uint64_t w2, uint64_t w3);
 _Noreturn void ipc_fast_send(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2,
@@ -172,7 +188,7 @@ _Noreturn void ipc_fast_call(uint64_t target, uint64_t tag, uint64_t w0, uint64_
     struct capability *cap = capability_lookup(&caller->task->capabilities, target);
 
     if (likely((tag & TAG_SIMPLE_MASK) <= SIMPLE_MESSAGE_WORDS) &&
-        likely((receiver = call_partner(cpu, caller, cap)) != NULL)) {
+        likely((receiver = call_partner(cpu, caller, cap, 0)) != NULL)) {
         begin_call(cpu, caller, (struct endpoint *)cap->object, receiver);
         leave_with_message(receiver, cap->badge, tag, w0, w1, w2, w3);
     }
@@ -198,7 +214,7 @@ _Noreturn void ipc_fast_reply_wait(uint64_t target, uint64_t tag, uint64_t w0, u
     long_reply_wait(target, tag, w0, w1, w2, w3);
 }
 
-/* Raising a notification of this CPU that nobody waits for. */
+/* Raising a notification of this CPU that nobody waits for. Who is bound to it finds the bits in his next wait. */
 _Noreturn void ipc_fast_send(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2,
                              uint64_t w3)
 {
@@ -206,11 +222,15 @@ _Noreturn void ipc_fast_send(uint64_t target, uint64_t tag, uint64_t w0, uint64_
     struct thread *caller = cpu->current;
     struct capability *cap = capability_lookup(&caller->task->capabilities, target);
     struct notification *notification = (struct notification *)cap->object;
+    struct thread *bound;
 
     if (unlikely(!(cap->fast & FAST_RAISE) || notification->object.home != cpu->number ||
-                 notification->bound || !list_empty(&notification->waiters) || trace_mask))
+                 ((bound = notification->bound) && bound->state == THREAD_RECEIVING) ||
+                 !list_empty(&notification->waiters) || trace_mask))
         goto general;
     __atomic_fetch_or(&notification->bits, cap->badge ? w0 & cap->badge : w0, __ATOMIC_RELAXED);
+    if (bound && notification->bits)
+        bound->attention |= ATTENTION_NOTIFIED;
     leave_with_message(caller, 0, 0, 0, 0, 0, 0);
 
 general:

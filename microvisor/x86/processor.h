@@ -98,17 +98,17 @@ static inline void processor_switch_scheduled(struct cpu *cpu, struct thread *ne
     "sysretq"
 _Static_assert(PATCH_KPTI == 1 && PATCH_VERW == 2, "named by number above");
 
-/* True: nothing but another task's live FPU registers (and the return stack) was in the way, and they are live no more. */
-bool processor_put_fpu_away(struct cpu *cpu, uint64_t why, const struct thread *next);
+/* Live FPU registers, if they are not those of next's task, are put away. False: they are. */
+bool processor_put_fpu_away(struct cpu *cpu, const struct thread *next);
 
 /* switch_slow and the threads' attention say `why` the fast path might not do: does it all the same?
- * If all that is asked for is to put the FPU's registers away and to fill the return stack, that is done here. */
+ * If all that is asked for is to fill the return stack, that is done here. */
 static inline __attribute__((always_inline)) bool
 processor_switch_quick(struct cpu *cpu, uint64_t why, const struct thread *next)
 {
-    if (why != SWITCH_SLOW_RSB && !processor_put_fpu_away(cpu, why, next))
+    if (why != SWITCH_SLOW_RSB)
         return false;
-    if (why & SWITCH_SLOW_RSB && cpu->x86.barrier_task != next->task) {
+    if (cpu->x86.barrier_task != next->task) {
         cpu->x86.barrier_task = next->task;
         mitigation_fill_rsb();
     }

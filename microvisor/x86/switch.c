@@ -21,12 +21,11 @@ static void switch_fpu(struct cpu *cpu, struct thread *next)
         write_cr0(read_cr0() | CR0_TS);
 }
 
-bool processor_put_fpu_away(struct cpu *cpu, uint64_t why, const struct thread *next)
+bool processor_put_fpu_away(struct cpu *cpu, const struct thread *next)
 {
-    if (why & ~(SWITCH_SLOW_FPU | SWITCH_SLOW_RSB) || cpu->x86.fpu_task == next->task)
-        return false;
-    fpu_release(cpu);
-    return true;
+    if (cpu->switch_slow & SWITCH_SLOW_FPU && cpu->x86.fpu_task != next->task)
+        fpu_release(cpu);
+    return !(cpu->switch_slow & SWITCH_SLOW_FPU);
 }
 
 static __attribute__((noinline)) void switch_others(struct cpu *cpu, struct thread *next)

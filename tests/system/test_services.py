@@ -275,7 +275,7 @@ def test_the_network_server_sees_how_the_system_fares(machine, tmp_path):
             is_guest = name in ["good", "other"]
             assert (state, restarts, vcpus) == ("running", 0, is_guest)
             assert kib == 4096 if is_guest else 40 < kib < 2048
-            assert 0 < up_ms < 60_000 and ticks > 10_000 and (halts > 0) == is_guest
+            assert 0 < up_ms < 60_000 and ticks > 1_000 and (halts > 0) == is_guest
         assert re.search(r"context_switches is [1-9]\d+, the log has [1-9]\d\d+ bytes and begins with \w", text)
 
 
