@@ -80,7 +80,9 @@ static uint64_t plant_service(const char *kind, const struct resident *first,
     if (strcmp(kind, "doorbell") == 0)
         return give_capability(second, block->notification, RIGHT_SEND);
     if (strcmp(kind, "door") == 0)
-        return give_capability(second, block->task->slots + RESIDENT_ENDPOINT, RIGHT_SEND);
+        return sys_map(second->slots + RESIDENT_TASK,
+                       MAP_HOW(SPACE_CAPABILITY, SPACE_CAPABILITY, RIGHT_SEND, 0),
+                       block->task->slots + RESIDENT_ENDPOINT, PLANT_SLOT, 1, SERVICE_BADGE(0));
     return STATUS_NOT_SUPPORTED;
 }
 

@@ -214,6 +214,20 @@ TEST(bound_server_still_serves,
     EXPECT_OK(caller->message.status);
 }
 
+TEST(bound_bits_end_next_receive,
+     "bits raised while the bound server answers end its next wait at once, however short its way is")
+{
+    cap_slot_t notification = notification_new(0), endpoint = endpoint_new(0);
+    EXPECT_OK(bind(BOOT_SLOT_THREAD, notification));
+    struct worker *caller = worker_go(NULL, 0, PRIORITY_LOW, call_once, endpoint);
+    EXPECT_OK(message_wait(endpoint, DEADLINE_NEVER).status);
+    EXPECT_OK(notification_signal(notification, 8));
+    struct message m = message_reply_wait(endpoint, 0, NULL, DEADLINE_NEVER);
+    expect_bits(&m, 8);
+    worker_join(caller);
+    EXPECT_OK(caller->message.status);
+}
+
 TEST(bound_twice_is_busy, "a notification bound to one thread cannot be bound to a second")
 {
     cap_slot_t notification = notification_new(0);
