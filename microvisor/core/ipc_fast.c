@@ -225,7 +225,8 @@ _Noreturn void ipc_fast_send(uint64_t target, uint64_t tag, uint64_t w0, uint64_
     struct thread *bound;
 
     if (unlikely(!(cap->fast & FAST_RAISE) || notification->object.home != cpu->number ||
-                 ((bound = notification->bound) && bound->state == THREAD_RECEIVING) ||
+                 ((bound = notification->bound) &&
+                  (bound->state == THREAD_RECEIVING || bound->sched != bound->own_sched)) ||
                  !list_empty(&notification->waiters) || trace_mask))
         goto general;
     __atomic_fetch_or(&notification->bits, cap->badge ? w0 & cap->badge : w0, __ATOMIC_RELAXED);

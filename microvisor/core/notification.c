@@ -28,6 +28,16 @@ bool notification_receive(struct notification *notification, struct thread *thre
     return true;
 }
 
+/* It finds the bits in its next wait. A loan that keeps it lower than it is by itself ends: what has rung may be more
+ * urgent than that caller. */
+static void note(struct thread *thread)
+{
+    thread->attention |= ATTENTION_NOTIFIED;
+    if (thread->sched != thread->own_sched && thread->own_sched &&
+        thread->own_sched->priority > sched_priority(thread))
+        sched_end_loan(thread, thread->sched);
+}
+
 /* On the home CPU: hands the bits to whoever waits for them. A guest whose VMM is bound is not in guest
  * mode now, because this CPU is here; its loop sees the attention before it enters again. */
 static inline void deliver(struct notification *notification)
@@ -38,7 +48,7 @@ static inline void deliver(struct notification *notification)
     if (!thread || thread->state != THREAD_RECEIVING) {
         if (list_empty(&notification->waiters)) {
             if (thread)
-                thread->attention |= ATTENTION_NOTIFIED;
+                note(thread);
             return;
         }
         thread = list_first(&notification->waiters, struct thread, queue_link);

@@ -231,6 +231,51 @@ TEST(loan_ends_with_budget,
     worker_await_step(server, 1);
 }
 
+/* A server that does its work for a caller on that one's context, and has a notification. */
+static struct worker *server_on_loan(unsigned own, unsigned lent, cap_slot_t notification,
+                                     struct worker **caller)
+{
+    cap_slot_t endpoint = endpoint_new(0);
+    may_answer = false;
+    struct worker *server = worker_go(NULL, 0, own, late_server, endpoint);
+    thread_await_state(server->thread.thread, INSPECT_THREAD_RECEIVING);
+    EXPECT_OK(sys_control(server->thread.thread, CONTROL_THREAD_BIND_NOTIFICATION, notification, 0,
+                          0, 0)
+                  .status);
+    *caller = worker_go(NULL, 0, lent, call_once, endpoint);
+    thread_await_state((*caller)->thread.thread, INSPECT_THREAD_CALLING);
+    return server;
+}
+
+TEST(loan_ends_with_notification,
+     "bits for a server that a loan keeps low end the loan: it goes on with its own priority")
+{
+    cap_slot_t notification = notification_new(0);
+    struct worker *caller;
+    struct worker *server = server_on_loan(PRIORITY_HIGH, PRIORITY_LOW, notification, &caller);
+    may_answer = true;
+    spin_ticks(A_WHILE);
+    EXPECT(server->step, 0);
+    EXPECT_OK(notification_signal(notification, 1));
+    EXPECT(server->step, 1);
+    worker_join(caller);
+    EXPECT_OK(caller->message.status);
+}
+
+TEST(loan_stays_with_notification, "bits for a server that a loan does not keep low leave it its loan")
+{
+    cap_slot_t notification = notification_new(0);
+    struct worker *caller;
+    struct worker *server = server_on_loan(PRIORITY_LOW, PRIORITY_LOW + 1, notification, &caller);
+    uint64_t used = sched_used(server->sched);
+    EXPECT_OK(notification_signal(notification, 1));
+    sleep_ticks(5 * A_WHILE);
+    EXPECT(sched_used(server->sched), used);
+    may_answer = true;
+    worker_join(caller);
+    EXPECT_OK(caller->message.status);
+}
+
 TEST(loan_ends_with_death, "when the caller is destroyed, the server goes on on its own context")
 {
     cap_slot_t endpoint = endpoint_new(0);
