@@ -43,6 +43,7 @@ def test_a_kernel_in_real_mode_is_told_all(machine, kernel, tmp_path):
     """Old protocols are known by their header; the BIOS answers; what was loaded is whole, above 1 MiB too."""
     more = "entry 16-bit" if kernel == "bzimage-202" else ""
     with system(machine, tmp_path, f"real/{kernel}", "one two=3", more) as run:
+        run.wait("one", "REAL all\r")
         run.wait("system", "the guest has powered off")
         lines = said(run)
     assert lines[0] == "runs: " + KERNELS[kernel]
@@ -56,6 +57,7 @@ def test_a_kernel_in_real_mode_is_told_all(machine, kernel, tmp_path):
 def test_address_line_20_and_resets_to_real_mode(machine, tmp_path):
     """The A20 gate by both its ports; a processor's reset that comes back by the vector at 40:67, in each way there is."""
     with system(machine, tmp_path, "real/zimage-200", "a20 return") as run:
+        run.wait("one", "REAL all\r")
         run.wait("system", "the guest has powered off")
         lines = said(run)
     assert lines[4:] == ["A20 at first: apart", "A20 off by port 0x92: wraps", "A20 on by port 0x92: apart",
