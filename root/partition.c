@@ -5,9 +5,9 @@
 #include "service.h"
 #include "string.h"
 
-#define HEAP_BYTES (112u << 10)
+#define HEAP_BYTES (116u << 10)
 /* More for a `pc`: its board, what its console shows. */
-#define PC_HEAP_BYTES (128u << 10)
+#define PC_HEAP_BYTES (244u << 10)
 /* More for each disk and each network card: with the page of its registers, and what its alignment costs. */
 #define CLIENT_HEAP_BYTES (40u << 10)
 #define PAGES_OF(bytes)   (((bytes) + SEPTUM_PAGE_SIZE - 1) / SEPTUM_PAGE_SIZE)

@@ -23,13 +23,16 @@
 #define MSR_APIC_BASE     0x1bu
 #define APIC_X2APIC       (1ull << 10)
 /* Leaves of CPUID, and of XSAVE's the masks, the upper halves of ZMM0 to ZMM15, and ZMM16 to ZMM31. */
-#define FEATURES      0x1u
-#define STRUCTURED    0x7u
-#define XSAVE         0xdu
-#define XSAVE_MASKS   5u
-#define XSAVE_UPPER   6u
-#define XSAVE_HIGH    7u
-#define PHYSICAL_BITS 0x80000008u
+#define FEATURES       0x1u
+#define STRUCTURED     0x7u
+#define XSAVE          0xdu
+#define XSAVE_MASKS    5u
+#define XSAVE_UPPER    6u
+#define XSAVE_HIGH     7u
+#define XSAVE_PKRU     9u
+#define XSAVE_COMPACTS 2u /* EAX of subleaf 1 */
+#define XSAVE_ALIGNED  2u /* ECX of a part's */
+#define PHYSICAL_BITS  0x80000008u
 
 /* IA32_MISC_ENABLE at the start (SDM 4): fast strings; no branch trace store, no precise events. */
 #define MISC_ENABLE                      (1ull << 0 | 1ull << 11 | 1ull << 12)
@@ -439,6 +442,11 @@ void machine_know_processor(struct machine *machine, uint64_t xcr0_allowed, bool
         of->upper_offset = cpuid_answer(cpuid, &guest, XSAVE, XSAVE_UPPER).ebx;
         of->mask_offset = cpuid_answer(cpuid, &guest, XSAVE, XSAVE_MASKS).ebx;
         of->high_offset = cpuid_answer(cpuid, &guest, XSAVE, XSAVE_HIGH).ebx;
+        of->pkru_offset = cpuid_answer(cpuid, &guest, XSAVE, XSAVE_PKRU).ebx;
+        of->compacts = cpuid_answer(cpuid, &guest, XSAVE, 1).eax & XSAVE_COMPACTS;
+        for (uint32_t i = 2; i <= XSAVE_PKRU; i++)
+            if (cpuid_answer(cpuid, &guest, XSAVE, i).ecx & XSAVE_ALIGNED)
+                of->aligned_parts |= 1u << i;
     }
 }
 

@@ -64,7 +64,9 @@ bool machine_memory_init(struct machine *machine)
         if (!machine->memory.windows)
             return false;
     }
-    machine->step.scratch = task_allocate(EXECUTE_STEP_PAGES * SEPTUM_PAGE_SIZE, SEPTUM_PAGE_SIZE);
+    machine->step.page_limit = pc ? EXECUTE_STEP_PAGES : EXECUTE_STEP_PAGES_FEW;
+    machine->step.scratch =
+        task_allocate(machine->step.page_limit * SEPTUM_PAGE_SIZE, SEPTUM_PAGE_SIZE);
     return machine->step.scratch && add_ram(machine, start->memory_address, 0, low) &&
            (low == start->memory_bytes || add_ram(machine, start->memory_address + low,
                                                   LAYOUT_HIGH_BASE, start->memory_bytes - low));

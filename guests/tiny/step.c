@@ -25,11 +25,13 @@ enum {
     GFNI,
     SSE4A,
     AVX512,
+    XSAVEOPT,
+    XSAVEC,
     FEATURES
 };
-static const char feature_names[FEATURES][8] = {"",       "AVX", "AVX2", "F16C",   "FMA",    "BMI1",
-                                                "BMI2",   "ADX", "ADOX", "SSE4.1", "SSE4.2", "AES",
-                                                "PCLMUL", "SHA", "GFNI", "SSE4A",  "AVX512"};
+static const char feature_names[FEATURES][10] = {
+    "",       "AVX", "AVX2",   "F16C", "FMA",  "BMI1",  "BMI2",   "ADX",      "ADOX",  "SSE4.1",
+    "SSE4.2", "AES", "PCLMUL", "SHA",  "GFNI", "SSE4A", "AVX512", "XSAVEOPT", "XSAVEC"};
 
 #define CODE_BYTES                       32u
 #define CODE(name, needs, aligned, code) ".balign 32\n" code "\n ret\n"
@@ -46,7 +48,8 @@ static const struct {
 #define CMD_LINE_PTR 0x228
 #define PAGE         4096ul
 #define PLANE        (WINDOW + 0x9000)
-#define REGION       256u /* of memory, around an operand */
+#define REGION       (BEFORE + region_bytes) /* of memory, around an operand */
+#define REGION_MAX   (BEFORE + AREA_BYTES)
 #define BEFORE       64u
 #define AREA_BYTES   2816u
 #define EXPONENT     0x4034000000000000ull /* 20.0 */
@@ -64,7 +67,8 @@ uint8_t image[AREA_BYTES] __attribute__((aligned(64), used));
 static uint8_t ram[3 * PAGE] __attribute__((aligned(4096)));
 static uint64_t tables[3][512] __attribute__((aligned(4096)));
 static struct result expected, got;
-static uint8_t expected_memory[REGION] __attribute__((aligned(8)));
+static uint8_t expected_memory[REGION_MAX] __attribute__((aligned(8)));
+static unsigned region_bytes = 192;
 static bool has[FEATURES], two_vcpus;
 static unsigned wrong, tried;
 uint64_t saved_stack, saved_cr4, traps, trap_status;
@@ -198,6 +202,9 @@ static bool turn_on(void)
     has[GFNI] = seven[2] >> 8 & 1;
     has[SSE4A] = extended[2] >> 6 & 1;
     has[AVX512] = (seven[1] & avx512) == avx512 && (area[0] & 0xe0) == 0xe0;
+    cpuid(0xd, 1, area);
+    has[XSAVEOPT] = area[0] & 1;
+    has[XSAVEC] = area[0] & 2;
     return true;
 }
 
@@ -265,9 +272,13 @@ static void map_mixed(void)
     __asm__ volatile("mov %0, %%cr3" : : "r"(top) : "memory");
 }
 
+#include "step_area.h"
+
 /* Numbers of all kinds, small ones among them; 64 bytes behind the operand what MXCSR takes, and 20.0. */
 static uint64_t word_at(unsigned i)
 {
+    if (area_case)
+        return area_word(8 * i - BEFORE);
     if (i == (BEFORE + 64) / 8)
         return 0x1fa0;
     return i % 5 == 2 ? EXPONENT + i : i * 0x0123456789abcdefull ^ 0x3f800000;
@@ -331,6 +342,24 @@ static void compare(const char *name, const uint8_t *code, uint8_t *operand, con
         complain(name, place);
     else if (!memory_is(operand, expected_memory))
         complain(name, place);
+}
+
+#include "step_spread.h"
+
+/* XSAVE areas lie at multiples of 64, and may reach into a second page. */
+static void try_area(unsigned n)
+{
+    const uint8_t *code = area_codes + n * CODE_BYTES;
+    area_case = &area_cases[n];
+    region_bytes = AREA_BYTES;
+    expect(code, 0x140, 2);
+    compare(area_case->name, code, (uint8_t *)(PLANE + 0x140), "a page");
+    expect(code, PAGE - SPLIT, 2);
+    compare(area_case->name, code, (uint8_t *)(PLANE + PAGE - SPLIT), "two pages");
+    compare(area_case->name, code, (uint8_t *)(MIXED + PAGE - SPLIT), "RAM and device");
+    compare(area_case->name, code, (uint8_t *)(MIXED + 2 * PAGE - SPLIT), "device and RAM");
+    area_case = 0;
+    region_bytes = 192;
 }
 
 static void try_case(unsigned n)
@@ -518,6 +547,14 @@ static void try_all(void)
     for (unsigned n = 0; n < CASE_COUNT; n++)
         if (has[cases[n].needs])
             try_case(n);
+    for (unsigned n = 0; n < AREA_CASE_COUNT; n++)
+        if (has[area_cases[n].needs])
+            try_area(n);
+    map_spread();
+    if (has[AVX2])
+        try_spread("vpgatherdd", gather_spread);
+    if (has[AVX512])
+        try_spread("vpscatterdd", scatter_spread);
     try_faults();
     if (has[AVX])
         try_trap("vaddps");
@@ -540,8 +577,8 @@ void tiny_main(const uint8_t *boot_params)
     into_planes(0x04);
     set(GRAPHICS, 4, 0x02); /* the plane that is read */
     if (command_line[0] == 'x') {
-        __asm__ volatile("xsave64 (%0)" : : "r"(PLANE), "a"(1), "d"(0) : "memory");
-        say("STEP: XSAVE was executed\n");
+        __asm__ volatile(".byte 0x66; jmp *(%0)" : : "r"(PLANE) : "memory");
+        say("STEP: a jump of 16 bits was executed\n");
     }
     bool second = start_second(shared);
     try_all();

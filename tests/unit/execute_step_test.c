@@ -4,7 +4,7 @@
  * links: tests/unit/execute_world.c vmm-server/cpu/execute.c vmm-server/cpu/execute_decode.c
  *        vmm-server/cpu/execute_fast.c vmm-server/cpu/execute_flags.c vmm-server/cpu/execute_memory.c vmm-server/cpu/execute_modify.c
  *        vmm-server/cpu/execute_arithmetic.c vmm-server/cpu/execute_segment.c vmm-server/cpu/execute_stack.c vmm-server/cpu/execute_vector.c vmm-server/cpu/execute_float.c vmm-server/cpu/execute_far.c
- *        vmm-server/cpu/execute_again.c vmm-server/cpu/execute_avx.c vmm-server/cpu/execute_sse.c
+ *        vmm-server/cpu/execute_again.c vmm-server/cpu/execute_avx.c vmm-server/cpu/execute_xsave.c vmm-server/cpu/execute_sse.c
  *        vmm-server/cpu/execute_string.c vmm-server/cpu/execute_system.c vmm-server/cpu/execute_walk.c
  *        vmm-server/cpu/execute_step.c vmm-server/cpu/execute_operands.c
  *        zydis
@@ -50,7 +50,7 @@ static void set_up(unsigned mode, const char *bytes, size_t count)
     image[IMAGE_PRESENT] = 0xe7;
     bytes_read = bytes_written = 0;
     memset(scratch, 0xcc, sizeof scratch);
-    step = (struct execute_step){.scratch = scratch};
+    step = (struct execute_step){.scratch = scratch, .page_limit = EXECUTE_STEP_PAGES};
 }
 #define SET_UP(mode, bytes) set_up(mode, bytes, sizeof bytes - 1)
 
@@ -377,7 +377,8 @@ TEST(step_rom, "what would write to ROM is refused")
     EXPECT(step_begin(), EXECUTE_UNKNOWN);
 }
 
-TEST(step_too_many_pages, "elements in a third page of devices are refused, and nothing is read")
+TEST(step_too_many_pages,
+     "elements in more pages of devices than there is scratch are refused, and nothing is read")
 {
     SET_UP(8, "\xc4\xe2\x55\x93\x04\xdf"); /* vgatherqps xmm0, [rdi + ymm3 * 8], xmm5 */
     memset(image + IMAGE_XMM + 80, 0x80, 16);
@@ -387,6 +388,12 @@ TEST(step_too_many_pages, "elements in a third page of devices are refused, and 
         memcpy(image + (i < 2 ? IMAGE_XMM + 48 + 8 * i : IMAGE_YMM + 48 + 8 * (i - 2)), &index, 8);
     }
     set_entry(WORLD_PT, 0x13, 0x14000 | 7);
+    EXPECT(step_begin(), EXECUTE_DONE);
+    EXPECT(step.page_count, 3);
+    EXPECT(step.pages[2].gpa, 0x11000);
+    EXPECT(bytes_read, 12);
+    step.page_limit = 2;
+    bytes_read = 0;
     EXPECT(step_begin(), EXECUTE_UNKNOWN);
     EXPECT(bytes_read, 0);
 }

@@ -6,11 +6,12 @@
  *           64-bit code: moves, arithmetic, shifts, bits, exchanges, strings and string port accesses with REP (runs of
  *           a page at once), segment registers and descriptor tables, what looks at descriptors, far branches within a
  *           privilege level, control registers; x87 but for its environment; MMX and SSE up to SSE4.2 but for conversions
- *           from and to other registers, sums of products and strings, and their control and state; moves of AVX and AVX2;
+ *           from and to other registers, sums of products and strings, and their control and state; XSAVE and its kin; moves of
+ *           AVX and AVX2;
  *           with segments, paging and faults as the processor has them. Flags are those that the processor makes which we
  *           run on, and so are results of x87 and SSE.
  * Missing:  far branches through gates, to another level or task, those with the address in the instruction, far calls
- *           between 64-bit and other code, IRET, INT; XSAVE and its kin; branches with an operand size of 16 in 64-bit code, which
+ *           between 64-bit and other code, IRET, INT; branches with an operand size of 16 in 64-bit code, which
  *           the vendors do differently: these are reported. What computes with VEX, AVX-512, FLDENV, FNSTENV, FRSTOR, FNSAVE, AES,
  *           SHA, PCLMULQDQ and the like are unknown here, and are done by the guest's own processor (execute_step.c). Reported is
  *           also an x87 exception that waits while CR0.NE is off, unless it is met there. #AC, protection keys,
@@ -322,6 +323,8 @@ static enum execute_result two_byte(struct execution *x)
     case 0xae: /* CLFLUSH, CLFLUSHOPT, CLWB: an access that changes nothing */
         if ((x->in.reg & 7) < 4)
             return execute_vector_state(x);
+        if ((x->in.reg & 7) < 7 && !x->in.operand_prefix)
+            return execute_extended_state(x);
         return x->in.mod != 3 && (x->in.reg & 7) >= (x->in.operand_prefix ? 6 : 7) && !x->in.repeat
                    ? flush_line(x)
                    : execute_unknown(x);
@@ -342,6 +345,8 @@ static enum execute_result two_byte(struct execution *x)
         return execute_write_operand(x, x->in.rex_w ? 8 : 4,
                                      execute_register(x, x->in.reg, x->in.rex_w ? 8 : 4));
     case 0xc7:
+        if ((x->in.reg & 7) > 2 && (x->in.reg & 7) < 6)
+            return execute_extended_state(x);
         return (x->in.reg & 7) == 1 && x->in.mod != 3 ? execute_compare_exchange_wide(x)
                                                       : execute_unknown(x);
     }

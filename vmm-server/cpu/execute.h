@@ -101,6 +101,10 @@ struct execute_world {
     /* Where the upper halves of ZMM0 to ZMM15 are in the state page's `fpu` (CPUID 0D, 6, EBX); 0: not there. */
     unsigned upper_offset;
     unsigned mask_offset, high_offset; /* likewise K0 to K7, and ZMM16 to ZMM31 (0D, 5 and 7) */
+    unsigned pkru_offset;              /* and PKRU (9) */
+    /* XSAVEC is there (0D, 1, EAX), and in its format the parts begin at multiples of 64 whose bits these are (ECX). */
+    bool compacts;
+    uint32_t aligned_parts;
     /* Of EXIT_GUEST_FAULT: w0 and w1, which save a page walk. fault_access 0: another kind of exit. */
     unsigned fault_access;
     uint64_t fault_gpa;
@@ -168,9 +172,11 @@ bool execute_again(struct execute_world *world, uint32_t *changed);
 
 /* ---- what the guest's own processor executes: execute_step.c ------------------------------------------ */
 
-#define EXECUTE_STEP_PAGES 2u  /* of devices, that the operands lie in */
 #define EXECUTE_SPANS_MAX  16u /* operands; of a gather, elements */
 #define EXECUTE_PIECES_MAX (2 * EXECUTE_SPANS_MAX)
+#define EXECUTE_STEP_PAGES \
+    EXECUTE_PIECES_MAX            /* of devices: a gather's elements may all lie across two */
+#define EXECUTE_STEP_PAGES_FEW 3u /* what all other instructions need: MOVDIR64B's */
 
 /* An operand: bit n of `bytes` is for byte n; longer than 64 bytes it is accessed in whole. */
 struct execute_span {
@@ -195,8 +201,8 @@ struct execute_step_page {
 };
 
 struct execute_step {
-    uint8_t *
-        scratch; /* the caller's, EXECUTE_STEP_PAGES pages: in the place of `pages` for the instruction */
+    uint8_t *scratch;    /* the caller's: in the place of `pages` for the instruction */
+    unsigned page_limit; /* of `scratch`: EXECUTE_STEP_PAGES, or EXECUTE_STEP_PAGES_FEW */
     unsigned page_count, span_count, piece_count;
     struct execute_step_page pages[EXECUTE_STEP_PAGES];
     struct execute_span spans[EXECUTE_SPANS_MAX];

@@ -378,8 +378,8 @@ enum execute_result execute_vector_compute(struct execution *x, unsigned prefix)
 
 /* ---- State ----------------------------------------------------------------------------------- */
 
-/* Of MXCSR, what the processor has (SDM 1, 11.6.6). */
-static uint32_t mxcsr_mask(const struct execution *x)
+/* SDM 1, 11.6.6. */
+uint32_t execute_mxcsr_mask(const struct execution *x)
 {
     uint32_t mask;
     memcpy(&mask, x->state->fpu + EXECUTE_IMAGE_MXCSR + 4, sizeof mask);
@@ -396,7 +396,7 @@ static enum execute_result move_control(struct execution *x, bool store)
     if (store)
         return execute_write_bytes(x, linear, at, 4);
     TRY(execute_read_bytes(x, linear, &value, 4));
-    if (value & ~mxcsr_mask(x))
+    if (value & ~execute_mxcsr_mask(x))
         return execute_raise(x, EXCEPTION_PROTECTION);
     memcpy(at, &value, sizeof value);
     return give_back(x) ? EXECUTE_DONE : execute_unknown(x);
@@ -422,7 +422,7 @@ static enum execute_result move_image(struct execution *x, bool store)
     if (store)
         return execute_write_bytes(x, linear, image, size_bytes);
     memcpy(&control, image + EXECUTE_IMAGE_MXCSR, sizeof control);
-    if (control & ~mxcsr_mask(x))
+    if (control & ~execute_mxcsr_mask(x))
         return execute_raise(x, EXCEPTION_PROTECTION);
     memcpy(image + EXECUTE_IMAGE_MXCSR + 4, x->state->fpu + EXECUTE_IMAGE_MXCSR + 4, 4);
     memcpy(x->state->fpu, image, size_bytes);

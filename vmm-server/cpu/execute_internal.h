@@ -339,7 +339,12 @@ enum vector_prefix execute_vector_prefix(const struct execution *x);
 /* execute_avx.c */
 enum execute_result execute_avx(struct execution *x);
 
+/* execute_xsave.c */
+enum execute_result execute_extended_state(struct execution *x);
+
 /* execute_float.c */
+/* Of MXCSR, what the processor has; the state page's `fpu` must be filled. */
+uint32_t execute_mxcsr_mask(const struct execution *x);
 /* An exception of x87 that was not masked waits for the next instruction (SDM 1, 8.6). */
 enum execute_result execute_float_pending(struct execution *x);
 enum execute_result execute_read_bytes(struct execution *x, uint64_t linear, void *data,

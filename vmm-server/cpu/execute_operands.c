@@ -7,7 +7,8 @@
  *           environments, AES, SHA, PCLMULQDQ, GFNI, ADX, MOVBE, MOVDIRI, MOVDIR64B, 3DNow!. Elements that a mask of AVX-512
  *           turns off are not accessed, as far as each has one bit of the mask and the processor suppresses its faults; else
  *           the operand is read in whole.
- * Missing:  XSAVE and its kin; far branches, IRET and all else of the integer unit; AMX, key locker, LWP: unknown.
+ * Missing:  what execute.c does itself. AMX, key locker and LWP are unknown: CPUID shows none of them, and without XCR0 and CR4,
+ *           which the kernel keeps, they raise #UD before they access memory.
  * Spec:     Intel SDM volumes 1 and 2, June 2023. Sizes and directions are Zydis's.
  */
 #include "cpu/execute_internal.h"

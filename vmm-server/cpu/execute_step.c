@@ -8,7 +8,7 @@
  * Features: what execute_operands.c finds the operands of, in RAM and devices alike, across pages. Every byte of a device
  *           is read at most once and written at most once, in the pieces that execution in software makes too; faults of segments
  *           and pages come before any of it. The instruction's own exceptions are the processor's.
- * Missing:  operands in more than two pages of devices; what is written to ROM. A gather or scatter of which one element
+ * Missing:  operands in more pages than the caller has scratch for; what is written to ROM. A gather or scatter of which one element
  *           faults has done none of the others, where a processor may have done those below it. What AVX-512 writes to a
  *           device under a mask that overlaps itself (a scatter) arrives as its last value, each time.
  * Spec:     Intel SDM volumes 1 to 3, June 2023.
@@ -72,8 +72,8 @@ static enum execute_result add_piece(struct execution *x, struct execute_step *s
         return refuse(x, "one that writes to ROM");
     while (piece.page < step->page_count && step->pages[piece.page].gpa != gpa)
         piece.page++;
-    if (piece.page == EXECUTE_STEP_PAGES || step->piece_count == EXECUTE_PIECES_MAX)
-        return refuse(x, "one with operands in more than two pages of devices");
+    if (piece.page == step->page_limit || step->piece_count == EXECUTE_PIECES_MAX)
+        return refuse(x, "one with operands in more pages of devices than are shown at once");
     if (piece.page == step->page_count)
         step->pages[step->page_count++] = (struct execute_step_page){.gpa = gpa};
     step->pages[piece.page].write |= write;
