@@ -101,7 +101,8 @@ def test_seabios_starts_two_processors_of_a_pc(tmp_path):
 
 
 def test_ovmf_boots_the_same_disk(tmp_path):
-    """OVMF keeps its variables in flash, and finds GRUB in the disk's EFI partition; Linux sees UEFI beneath it."""
+    """OVMF keeps its variables in flash, and finds GRUB in the disk's EFI partition; Linux sees UEFI beneath it, and looks
+    for expansion ROMs where OVMF has left none."""
     files = {"variables": os.path.join(FIRMWARE, "ovmf-variables.bin")}
     text = conf("pc", "uefi", memory="256M").replace('firmware "firmware"', 'firmware "firmware" variables "variables"')
     with system("qemu-1", tmp_path, text, "ovmf-code.bin", files=files) as run:
@@ -109,6 +110,7 @@ def test_ovmf_boots_the_same_disk(tmp_path):
         run.type("guest", "ls /sys/firmware/efi; echo TOLD-$((6*7))\n")
         run.wait("guest", "runtime")
         run.wait("guest", "TOLD-42")
+        assert "unknown address" not in run.text("system")
 
 
 def test_firmware_that_is_none_is_refused(tmp_path):

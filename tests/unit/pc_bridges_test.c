@@ -120,6 +120,26 @@ TEST(i440fx_split,
     EXPECT(*(uint32_t *)seen(0xf1234, true), 0x12345678);
     EXPECT(machine_ram[0xfffff], 0x55);
     CHECK(!bus_write(&machine_addresses, 0xf1234, 4, 0));
+}
+
+TEST(i440fx_nobody, "where neither RAM nor ROM answers, ones are read, and what is written is lost")
+{
+    uint64_t value = 0;
+    begin();
+    memset(machine_ram + 0xc0000, 0x77, 0x40000);
+    CHECK(bus_read(&machine_addresses, 0xc0000, 2, &value));
+    EXPECT((uint16_t)value, 0xffff);
+    CHECK(bus_read(&machine_addresses, 0xdfff8, 8, &value));
+    EXPECT(value, UINT64_MAX);
+    CHECK(bus_write(&machine_addresses, 0xc0000, 4, 0));
+    CHECK(bus_write(&machine_addresses, 0xf0000, 4, 0)); /* ROM */
+    config_write(0, 0, 0x5a, 1, 0x01);
+    CHECK(bus_write(&machine_addresses, 0xc0000, 4, 0)); /* protected RAM */
+    EXPECT(machine_ram[0xc0000], 0x77);
+    EXPECT(machine_ram[0xf0000], 0x77);
+    EXPECT(rom[0x10000], 0xaa);
+    i440fx_open(&host_bridge);
+    CHECK(!bus_read(&machine_addresses, 0xc0000, 2, &value));
     EXPECT(machine_addresses.count, 0);
 }
 

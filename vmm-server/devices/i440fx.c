@@ -3,7 +3,8 @@
  *
  * State:    configuration registers; which segments between 768 KiB and 1 MiB are RAM.
  * Features: the attribute registers PAM0 to PAM6, all four combinations of reading and writing RAM or what is behind;
- *           where reads go to ROM and writes to RAM, each write costs an exit.
+ *           where reads go to ROM and writes to RAM, each write costs an exit. Where no ROM is behind, nobody answers on
+ *           PCI: reads give ones, writes are dropped.
  * Missing:  SMRAM (the register is kept: there is no system management mode), DRAM set-up, timers, error reports, AGP.
  * Spec:     Intel 82441FX PCI and Memory Controller (PMC), May 1996 (order 290549-001), 3.2.
  */
@@ -27,6 +28,7 @@
 
 #define READS_RAM       1u
 #define WRITES_RAM      2u
+#define ALL_RAM         (READS_RAM | WRITES_RAM)
 
 #define PICTURE_BASE    0xa0000u
 #define PICTURE_BYTES   0x20000u
@@ -52,21 +54,31 @@ static uint8_t mode_of(const struct i440fx *bridge, unsigned segment)
     return (segment + 1) % 2 ? value >> 4 & 3 : value & 3;
 }
 
-/* ---- reads from ROM, writes to RAM --------------------------------------------------------------------- */
+/* ---- what goes to PCI, and is not mapped ---------------------------------------------------------------- */
 
-/* Only where there is no ROM is it read here. */
-static bool split_read(void *device, uint64_t offset, unsigned size_bytes, uint64_t *value)
+/* Only where there is no ROM is it read here. Systems look for expansion ROMs there. */
+static bool nobody_read(void *device, uint64_t offset, unsigned size_bytes, uint64_t *value)
 {
     (void)device, (void)offset, (void)size_bytes;
     *value = UINT64_MAX;
     return true;
 }
 
+static bool nobody_write(void *device, uint64_t offset, unsigned size_bytes, uint64_t value)
+{
+    (void)device, (void)offset, (void)size_bytes, (void)value;
+    return true;
+}
+
+/* Reads from ROM, writes to RAM. */
 static bool split_write(void *device, uint64_t offset, unsigned size_bytes, uint64_t value)
 {
     memcpy((uint8_t *)device + offset, &value, size_bytes);
     return true;
 }
+
+static const struct bus_operations nobody = {.read = nobody_read, .write = nobody_write};
+static const struct bus_operations split = {.read = nobody_read, .write = split_write};
 
 /* ---- segments ---------------------------------------------------------------------------------------------- */
 
@@ -82,21 +94,20 @@ static uint8_t *rom_at(const struct i440fx *bridge, gpa_t base, uint64_t size_by
 
 static bool set_segment(struct i440fx *bridge, unsigned segment, uint8_t mode)
 {
-    static const struct bus_operations split = {.read = split_read, .write = split_write};
     struct device_host *host = bridge->function.bus->host;
     gpa_t base = base_of(segment);
     uint64_t size_bytes = bytes_of(segment);
     uint8_t *ram = guest_memory_ram(host->memory, base, size_bytes);
-    const struct bus_range writes = {base, size_bytes, &split, ram, "shadow memory"};
+    const struct bus_range unmapped = {base, size_bytes, mode == WRITES_RAM ? &split : &nobody, ram,
+                                       "shadow memory"};
     if (!ram)
         return false;
-    if (bridge->settled && bridge->modes[segment] == WRITES_RAM)
+    if (bridge->settled && bridge->modes[segment] != ALL_RAM)
         bus_remove(host->addresses, base);
     bridge->modes[segment] = mode;
-    bool good = mode != WRITES_RAM || bus_add(host->addresses, &writes);
+    bool good = mode == ALL_RAM || bus_add(host->addresses, &unmapped);
     return host->map(host, base, size_bytes,
-                     mode & READS_RAM ? ram : rom_at(bridge, base, size_bytes),
-                     mode == (READS_RAM | WRITES_RAM)) &&
+                     mode & READS_RAM ? ram : rom_at(bridge, base, size_bytes), mode == ALL_RAM) &&
            good;
 }
 
