@@ -2,6 +2,7 @@
 import os
 import re
 import shutil
+import subprocess
 
 import pytest
 
@@ -11,6 +12,7 @@ from machines import ROOT
 
 FIRMWARE = os.path.join(ROOT, "build", "firmware")
 DISK = os.path.join(ROOT, "build", "guests", "linux", "boot.img")
+BLOCK_BYTES_MAX = 4 << 20      # protocol/block.h
 BOTH = pytest.mark.parametrize("machine", ["qemu-1", "vmx-1"])
 
 
@@ -111,6 +113,29 @@ def test_ovmf_boots_the_same_disk(tmp_path):
         run.wait("guest", "runtime")
         run.wait("guest", "TOLD-42")
         assert not re.search(r"unknown address 0x[c-f][0-9a-f]{4} ", run.text("system"))
+
+
+def test_ovmf_reads_a_file_by_one_request(tmp_path):
+    """It agrees on no limits of a virtio disk's requests, and asks for all of a kernel at once: more than block-server takes."""
+    kernel = os.path.join(ROOT, "build", "guests", "linux", "vmlinuz-generic")
+    initrd, image, script = kernel.replace("vmlinuz", "initrd-pc"), tmp_path / "image", tmp_path / "script"
+    with open(image, "wb") as file:
+        file.truncate(32 << 20)
+    script.write_text(r"fs0:\vmlinuz initrd=\initrd quiet console=ttyS0 septum.name=guest")
+    subprocess.run(["mformat", "-i", image, "-v", "EFI", "-N", "5e970003", "::"], check=True)
+    for path, name in [(kernel, "vmlinuz"), (initrd, "initrd"), (script, "startup.nsh")]:
+        subprocess.run(["mcopy", "-i", image, path, f"::/{name}"], check=True)
+    text = """
+        volume system { file "image" access private }
+        partition guest {
+            memory 256M board pc console uart
+            boot uefi { firmware "firmware" variables "variables" }
+            disk system
+        }"""
+    files = {"variables": os.path.join(FIRMWARE, "ovmf-variables.bin"), "image": image.read_bytes()}
+    assert os.path.getsize(kernel) > BLOCK_BYTES_MAX
+    with system("qemu-1", tmp_path, text, "ovmf-code.bin", files=files) as run:
+        run.wait("guest", "SEPTUM-GUEST-UP guest")
 
 
 def test_firmware_that_is_none_is_refused(tmp_path):

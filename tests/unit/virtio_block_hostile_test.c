@@ -99,6 +99,7 @@ TEST(virtio_block_fuzz,
 {
     for (unsigned round = 0; round < 4000; round++) {
         start_disk(ALL_FLAGS, unit_random() & (WITH_EVENTS | WITH_TABLES));
+        disk.part_sectors = 1 + (uint32_t)unit_random() % 8;
         for (unsigned i = 0; i < 80; i++) {
             fuzz_driver(unit_random());
             fuzz_server(unit_random());

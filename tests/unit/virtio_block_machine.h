@@ -47,7 +47,7 @@ static inline bool server_take(void)
         EXPECT(total, request->sectors * 512ull);
     CHECK(request->operation >= BLOCK_READ && request->operation <= BLOCK_WRITE_ZEROES);
     CHECK(request->sector <= SECTORS && request->sectors <= SECTORS - request->sector);
-    CHECK(total <= BLOCK_BYTES_MAX && request->id < BLOCK_REQUESTS_MAX);
+    CHECK(total <= disk.part_sectors * 512ull && request->id < BLOCK_REQUESTS_MAX);
     EXPECT(request->generation, volume->generation);
     taken_count++;
     return true;

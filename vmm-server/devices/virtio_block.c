@@ -11,6 +11,8 @@
  *
  * A request goes into the channel as it comes out of the queue; without room in the channel it stays in the queue. When
  * the server is restarted, requests without an answer are read from the guest's rings once more, and checked once more.
+ * A driver that has not agreed on SIZE_MAX and SEG_MAX, as firmware, asks for as much as it likes: the server gets such
+ * a transfer in parts, one after the other, and the chain is read and checked anew for each.
  *
  * A driver that turns the cache off flushes no more, neither what it has written before: that is flushed here, and the
  * guest is held until it is on the disk.
@@ -21,12 +23,14 @@
 
 #include <stddef.h>
 
-#define SIZE_MAX_BYTES  65536u
-#define SEGMENTS_MAX    (VIRTIO_SEGMENTS_MAX - 2) /* beside header and status */
-#define ID_BYTES        20u
-#define RANGE_FLAG_FREE 1u /* of a range of WRITE_ZEROES */
+#define SIZE_MAX_BYTES 65536u
+#define SEGMENTS_MAX   (VIRTIO_SEGMENTS_MAX - 2) /* beside header and status */
+#define ID_BYTES       20u
+/* What a used element's length, which counts the status too, can tell of. */
+#define TRANSFER_BYTES_MAX (UINT32_MAX - BLOCK_SECTOR_BYTES)
+#define RANGE_FLAG_FREE    1u /* of a range of WRITE_ZEROES */
 
-_Static_assert((uint64_t)SEGMENTS_MAX *SIZE_MAX_BYTES <= BLOCK_BYTES_MAX, "a guest's largest");
+_Static_assert((uint64_t)SEGMENTS_MAX *SIZE_MAX_BYTES <= BLOCK_BYTES_MAX, "one part is enough");
 _Static_assert(VIRTIO_SEGMENTS_MAX <= DISK_SEGMENTS_MAX, "a chain fits into a request");
 
 /* 5.2.3 */
@@ -131,7 +135,7 @@ static int fill_transfer(struct virtio_block *block, const struct virtio_chain *
         *to++ = (struct block_segment){first, behind - first};
     odd |= behind - first;
     total += behind - first;
-    if (odd % BLOCK_SECTOR_BYTES || total == 0 || total > BLOCK_BYTES_MAX)
+    if (odd % BLOCK_SECTOR_BYTES || total == 0 || total > TRANSFER_BYTES_MAX)
         return S_IOERR;
     request->segments = (uint32_t)(to - entry->segments);
     request->sectors = (uint32_t)(total / BLOCK_SECTOR_BYTES);
@@ -222,6 +226,31 @@ static void answer(struct virtio_block *block, unsigned queue, uint16_t head, ui
     block->given |= 1u << queue;
 }
 
+/* Leaves of a transfer the part that begins `done` sectors in. Returns the sectors behind it. */
+static uint32_t take_part(struct disk_entry *entry, uint32_t done, uint32_t sectors)
+{
+    struct block_request *request = &entry->request;
+    uint32_t all = request->sectors - done;
+    uint64_t skip = (uint64_t)done * BLOCK_SECTOR_BYTES;
+    sectors = all < sectors ? all : sectors;
+    uint64_t room = (uint64_t)sectors * BLOCK_SECTOR_BYTES;
+    struct block_segment *to = entry->segments;
+    for (unsigned i = 0; i < request->segments; i++) {
+        struct block_segment segment = entry->segments[i];
+        uint64_t before = segment.size_bytes < skip ? segment.size_bytes : skip;
+        uint64_t size_bytes = segment.size_bytes - before;
+        skip -= before;
+        size_bytes = size_bytes < room ? size_bytes : room;
+        room -= size_bytes;
+        if (size_bytes)
+            *to++ = (struct block_segment){segment.offset + before, size_bytes};
+    }
+    request->segments = (uint32_t)(to - entry->segments);
+    request->sector += done;
+    request->sectors = sectors;
+    return all - sectors;
+}
+
 /* The header, and where the data begins behind it; false: the chain has none. Most are a buffer of their own. */
 static bool read_header(const struct virtio_chain *chain, struct block_header *header,
                         struct virtio_cursor *cursor)
@@ -235,9 +264,10 @@ static bool read_header(const struct virtio_chain *chain, struct block_header *h
     return true;
 }
 
-/* What a chain is to become, into `entry`. False: it is answered, or the driver has made it useless. */
+/* What a chain is to become, of a transfer what is behind its first `done` sectors, into `entry`. False: it is answered,
+ * or the driver has made it useless. */
 static bool begin(struct virtio_block *block, unsigned queue, const struct virtio_chain *chain,
-                  struct virtio_block_request *request, struct disk_entry *entry)
+                  uint32_t done, struct virtio_block_request *request, struct disk_entry *entry)
 {
     struct virtio_cursor cursor;
     struct block_header header;
@@ -249,6 +279,9 @@ static bool begin(struct virtio_block *block, unsigned queue, const struct virti
     uint8_t *status = last->data + last->size_bytes - 1;
     bool id = header.type == TYPE_GET_ID;
     int outcome = id ? S_OK : translate(block, chain, &header, cursor, entry);
+    bool transfer = outcome == TO_SERVER && entry->request.operation <= BLOCK_WRITE;
+    if (done && outcome == TO_SERVER && !(transfer && done < entry->request.sectors))
+        outcome = S_IOERR; /* the driver has changed it meanwhile */
     if (outcome != TO_SERVER) {
         answer(block, queue, chain->head, status, (uint8_t)outcome,
                id ? write_id(block, chain) : 0);
@@ -259,9 +292,12 @@ static bool begin(struct virtio_block *block, unsigned queue, const struct virti
         .written_bytes = entry->request.operation == BLOCK_READ
                              ? entry->request.sectors * BLOCK_SECTOR_BYTES
                              : 0,
+        .done = done,
         .head = chain->head,
         .queue = (uint8_t)queue,
     };
+    if (transfer && (done || entry->request.sectors > block->part_sectors))
+        request->left = take_part(entry, done, block->part_sectors);
     return true;
 }
 
@@ -282,7 +318,7 @@ static bool again(struct disk *disk, uint8_t n, struct disk_entry *entry)
         return true;
     }
     return virtio_queue_look(&block->device.queues[request->queue], request->head, &chain) &&
-           begin(block, request->queue, &chain, request, entry);
+           begin(block, request->queue, &chain, request->done, request, entry);
 }
 
 static void take_chains(struct virtio_block *block, unsigned number)
@@ -297,14 +333,30 @@ static void take_chains(struct virtio_block *block, unsigned number)
             block->stalled &= ~(1u << number);
             return;
         }
-        if (begin(block, number, &chain, &request, &entry))
+        if (begin(block, number, &chain, 0, &request, &entry))
             block->requests[disk_submit(&block->disk, &entry)] = request;
+    }
+}
+
+/* Asks for the next parts. */
+static void go_on(struct virtio_block *block)
+{
+    struct disk *disk = &block->disk;
+    struct disk_entry entry;
+    while (block->begun_count && disk_has_room(disk)) {
+        struct virtio_block_request request = block->begun[--block->begun_count];
+        struct virtio_chain chain;
+        struct virtio_queue *queue = &block->device.queues[request.queue];
+        if (virtio_queue_look(queue, request.head, &chain) &&
+            begin(block, request.queue, &chain, request.done, &request, &entry))
+            block->requests[disk_submit(disk, &entry)] = request;
     }
 }
 
 static __attribute__((noinline)) void pull_stalled(struct virtio_block *block)
 {
     struct disk *disk = &block->disk;
+    go_on(block);
     if (block->flush_due && disk_has_room(disk)) {
         struct virtio_block_request request;
         struct disk_entry entry;
@@ -320,7 +372,7 @@ static __attribute__((noinline)) void pull_stalled(struct virtio_block *block)
 static void pull(struct disk *disk)
 {
     struct virtio_block *block = block_of_disk(disk);
-    if (block->stalled | block->flush_due)
+    if (block->stalled | block->flush_due | block->begun_count)
         pull_stalled(block);
 }
 
@@ -347,6 +399,12 @@ static void done(struct disk *disk, uint8_t n, uint32_t status)
     if (!request->status) {
         end_own_flush(block);
         return;
+    }
+    if (told == S_OK && request->left) {
+        struct virtio_block_request *next = &block->begun[block->begun_count++];
+        *next = *request;
+        next->done += block->part_sectors;
+        return; /* disk_work pulls when it has taken all answers */
     }
     answer(block, request->queue, request->head, request->status, told,
            told == S_OK ? request->written_bytes : 0);
@@ -398,7 +456,7 @@ static void reset(struct virtio_device *device)
     block->cache_chosen = false;
     end_own_flush(
         block); /* what it wrote may have been a driver's that is gone: no other waits for it */
-    block->stalled = block->given = 0;
+    block->stalled = block->given = block->begun_count = 0;
     hold_a_poller(block); /* no more: disk_forget holds it now */
 }
 
@@ -485,6 +543,7 @@ void virtio_block_init(struct virtio_block *block, struct device_host *host,
     memset(block, 0, sizeof *block);
     virtio_init(&block->device, &operations, host, line, "virtio-blk");
     block->device.queue_count = queues;
+    block->part_sectors = BLOCK_BYTES_MAX / BLOCK_SECTOR_BYTES;
     disk_init(&block->disk, &disk_operations, host, peer, block->device.name);
     block->device.features |= features_of(block->disk.volume.flags);
 }
