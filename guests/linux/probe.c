@@ -8,7 +8,6 @@
  *   probe sleep N US         N sleeps of US microseconds
  *   probe cpuid N            N CPUID instructions (each is an exit)
  *   probe heartbeat MS N     N lines "BEAT name i", one every MS milliseconds (N = 0: for ever)
- *   probe rate MS N          N times: rounds of arithmetic done in MS milliseconds of TSC time
  *   probe mark N             tells the counting plugin of bench/ (N = 1 to 4): costs one instruction
  *   probe nothing            what forkexec runs
  *
@@ -82,35 +81,6 @@ static void heartbeat(uint64_t ms, uint64_t n, const char *name)
     }
 }
 
-/* The TSC's rate, by the kernel's clock. */
-static uint64_t ticks_per_ms(void)
-{
-    struct time from, to;
-    system_call(SYS_clock_gettime, 1, (long)&from, 0, 0);
-    uint64_t start = ticks();
-    sleep_us(20000);
-    uint64_t end = ticks();
-    system_call(SYS_clock_gettime, 1, (long)&to, 0, 0);
-    uint64_t ns =
-        (uint64_t)((to.seconds - from.seconds) * 1000000000 + to.nanoseconds - from.nanoseconds);
-    return (end - start) * 1000000 / ns;
-}
-
-static void rate(uint64_t ms, uint64_t n)
-{
-    uint64_t interval = ticks_per_ms() * ms, next = ticks() + interval;
-    for (uint64_t i = 0; i < n; i++, next += interval) {
-        uint64_t count = 0;
-        while (ticks() < next) {
-            rounds(100);
-            count++;
-        }
-        put("PROBE rate");
-        put_number(count);
-        end_line();
-    }
-}
-
 /* The magic nop of bench/plugin/count.c. Marks 10 and up are the host's. */
 #define MARK(n) __asm__ volatile("nopl 0x5cca0000+%c0(%%rax)" : : "i"(n))
 
@@ -171,10 +141,8 @@ _Noreturn __attribute__((used)) static void probe_main(uint64_t *stack)
             sleep_us(b);
     else if (same(command, "heartbeat"))
         heartbeat(a, b, name_of(environment));
-    else if (same(command, "rate"))
-        rate(a, b);
     else {
-        put("usage: probe cpu|forkexec|pagefault|cpuid N, sleep N US, heartbeat MS N, rate MS N");
+        put("usage: probe cpu|forkexec|pagefault|cpuid N, sleep N US, heartbeat MS N");
         end_line();
         finish(2);
     }
