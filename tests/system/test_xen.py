@@ -7,7 +7,7 @@ from guests import System
 from machines import ROOT
 
 GUESTS = os.path.join(ROOT, "build", "guests")
-FILES = {"xen": os.path.join(GUESTS, "zoo", "xen"), "vmlinuz": os.path.join(GUESTS, "linux", "vmlinux-generic"),
+FILES = {"xen": os.path.join(GUESTS, "zoo", "xen"), "vmlinuz": os.path.join(GUESTS, "linux", "vmlinuz-generic"),
          "initrd": os.path.join(GUESTS, "linux", "initrd-generic")}
 # The first word of each text is the file's name to Xen. Without a BIOS it must not ask one, and QEMU's IRET in user mode
 # reads the stack as the supervisor.
