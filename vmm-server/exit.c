@@ -33,7 +33,10 @@ static void execute(struct vcpu *vcpu, unsigned access, uint64_t gpa)
     vcpu_need(vcpu, VCPU_GROUP_INSTRUCTION);
     vcpu->world.fault_access = access;
     vcpu->world.fault_gpa = gpa;
-    switch (execute_instruction(&vcpu->world, &event, &changed, &what)) {
+    enum execute_result result = execute_instruction(&vcpu->world, &event, &changed, &what);
+    if (result == EXECUTE_DONE && vcpu->world.returned)
+        vcpu->interruptibility &= ~(uint32_t)VCPU_BLOCKED_BY_NMI;
+    switch (result) {
     case EXECUTE_DONE:
         vcpu_take_state(vcpu, changed);
         vcpu->rip = vcpu->state->rip;
@@ -41,6 +44,10 @@ static void execute(struct vcpu *vcpu, unsigned access, uint64_t gpa)
         return;
     case EXECUTE_FAULT:
         vcpu_take_state(vcpu, changed);
+        if (changed & VCPU_GROUP_RIP) { /* in a task that it has switched to */
+            vcpu->rip = vcpu->state->rip;
+            vcpu->set_rip = true;
+        }
         vcpu_inject(vcpu, event);
         return;
     case EXECUTE_NOWHERE: vcpu_inject(vcpu, EVENT_GP); return;

@@ -31,7 +31,6 @@
 #define XSAVE_HIGH     7u
 #define XSAVE_PKRU     9u
 #define XSAVE_COMPACTS 2u /* EAX of subleaf 1 */
-#define XSAVE_ALIGNED  2u /* ECX of a part's */
 #define PHYSICAL_BITS  0x80000008u
 
 /* IA32_MISC_ENABLE at the start (SDM 4): fast strings; no branch trace store, no precise events. */
@@ -444,9 +443,6 @@ void machine_know_processor(struct machine *machine, uint64_t xcr0_allowed, bool
         of->high_offset = cpuid_answer(cpuid, &guest, XSAVE, XSAVE_HIGH).ebx;
         of->pkru_offset = cpuid_answer(cpuid, &guest, XSAVE, XSAVE_PKRU).ebx;
         of->compacts = cpuid_answer(cpuid, &guest, XSAVE, 1).eax & XSAVE_COMPACTS;
-        for (uint32_t i = 2; i <= XSAVE_PKRU; i++)
-            if (cpuid_answer(cpuid, &guest, XSAVE, i).ecx & XSAVE_ALIGNED)
-                of->aligned_parts |= 1u << i;
     }
 }
 

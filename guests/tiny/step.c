@@ -353,9 +353,9 @@ static void try_area(unsigned n)
     area_case = &area_cases[n];
     region_bytes = AREA_BYTES;
     expect(code, 0x140, 2);
-    compare(area_case->name, code, (uint8_t *)(PLANE + 0x140), "a page");
+    compare(area_case->name, code, (uint8_t *)(AREA_PLANE + 0x140), "a page");
     expect(code, PAGE - SPLIT, 2);
-    compare(area_case->name, code, (uint8_t *)(PLANE + PAGE - SPLIT), "two pages");
+    compare(area_case->name, code, (uint8_t *)(AREA_PLANE + PAGE - SPLIT), "two pages");
     compare(area_case->name, code, (uint8_t *)(MIXED + PAGE - SPLIT), "RAM and device");
     compare(area_case->name, code, (uint8_t *)(MIXED + 2 * PAGE - SPLIT), "device and RAM");
     area_case = 0;

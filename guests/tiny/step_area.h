@@ -5,8 +5,9 @@
 #ifndef GUESTS_TINY_STEP_AREA_H
 #define GUESTS_TINY_STEP_AREA_H
 
-#define COMPACTED (1ull << 63)
-#define SPLIT     704u /* of an area, the bytes in its first page */
+#define COMPACTED  (1ull << 63)
+#define AREA_PLANE (WINDOW + 0x2000) /* where no second vCPU looks */
+#define SPLIT      704u              /* of an area, the bytes in its first page */
 
 #define AREAS(C)                                                              \
     C("xsave64", NOTHING, 0x100, 0, "0xe7", "xsave64 (%rdi)")                 \

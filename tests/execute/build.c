@@ -231,12 +231,26 @@ static uint64_t random_selector(void)
     return pick(6) == 0 ? pick(4) : (pick(DESCRIPTOR_COUNT) << 3 | pick(2) << 2 | pick(4)) & 0xff;
 }
 
-/* Not of an outer level, to which nothing but a return goes, and none is executed. */
+/* Of an outer level only for returns. */
 static uint64_t far_selector(const struct trial *trial)
 {
+    unsigned levels = trial->form->special & NO_MODRM ? 4 : trial->level + 1;
     if (trial->mode <= MODE_VIRTUAL_8086)
         return CODE >> 4;
-    return (random_selector() & ~3ull) | (pick(4) ? trial->level : pick(trial->level + 1));
+    return (random_selector() & ~3ull) | (pick(4) ? trial->level : pick(levels));
+}
+
+/* What a return takes behind its address: IRET flags, then a stack, for an outer level or in 64-bit code. */
+static void put_rest(const struct trial *trial, uint64_t at)
+{
+    const uint64_t flags = 0x243ed5; /* no traps, tasks and virtual-8086 mode */
+    unsigned size_bytes = trial->operand_bytes;
+    if (trial->form->opcode == 0xcf) {
+        put(trial, at, test_random() & flags, size_bytes);
+        at += size_bytes;
+    }
+    put(trial, at, WINDOW + pick(WINDOW_BYTES), size_bytes);
+    put(trial, at + size_bytes, (random_selector() & ~3ull) | pick(4), 2);
 }
 
 static uint64_t landing(const struct trial *trial)
@@ -264,6 +278,8 @@ static void fill_operand(const struct trial *trial, const struct vcpu_state *sta
         put(trial, target, landing(trial), on_long(trial) ? 8 : size_bytes);
         if (special & FAR)
             put(trial, target + size_bytes, far_selector(trial), 2);
+        if ((special & FAR) && (special & NO_MODRM) && trial->form->opcode != 0xca)
+            put_rest(trial, target + 2 * size_bytes);
     }
     if ((special & COMPARES) && pick(2))
         put(trial, target, state->gpr[AX], 8);

@@ -97,8 +97,17 @@ static bool far_wraps(const struct trial *trial, const struct outcome *hard,
 static bool return_limit(const struct trial *trial, const struct outcome *hard,
                          const struct outcome *soft)
 {
-    return (trial->form->opcode & ~1u) == 0xca && hard->kind == DONE && soft->kind == FAULT &&
-           soft->vector == 13 && soft->error == 0;
+    bool is_return = (trial->form->opcode & ~1u) == 0xca || trial->form->opcode == 0xcf;
+    return is_return && hard->kind == DONE && soft->kind == FAULT && soft->vector == 13 &&
+           soft->error == 0;
+}
+
+static bool return_stack(const struct trial *trial, const struct outcome *hard,
+                         const struct outcome *soft)
+{
+    (void)soft;
+    return trial->form->opcode == 0xcf && hard->kind == DONE && on_long(trial) &&
+           trial->operand_bytes < 8;
 }
 
 static bool store_halves(const struct trial *trial, const struct outcome *hard,
@@ -373,8 +382,15 @@ static struct known table[] = {
      "the stack of QEMU's far CALL and RET does not wrap at 4 GiB; SDM 3A, 3.3: addresses have 32 "
      "bits",
      true, false, far_wraps, 0},
-    {"return_limit", "QEMU's far RET looks at no limit of the segment; SDM 2B, RET: #GP", true,
-     false, return_limit, 0},
+    {"return_limit",
+     "QEMU's far RET and IRET look at no limit of the segment, nor whether code without a stack is "
+     "of 64 bits; SDM 2A, IRET, "
+     "and 2B, RET: #GP",
+     true, false, return_limit, 0},
+    {"return_stack",
+     "Bochs' IRET of 16 and 32 bits within a level of 64-bit code leaves SS and RSP; SDM 2A, IRET: "
+     "it takes them, whatever its size",
+     false, true, return_stack, 0},
     {"store_halves",
      "QEMU has stored the first half of 16 bytes when the second faults; SDM 3A, 6.5: nothing is",
      true, false, store_halves, 0},

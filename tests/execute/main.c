@@ -163,7 +163,8 @@ static bool segment_equal(const struct trial *trial, const struct vcpu_state *ha
 {
     const struct vcpu_segment *a = &hard->segment[which], *b = &soft.segment[which];
     bool usable = !(a->attributes & VCPU_SEGMENT_UNUSABLE);
-    if (which == VCPU_LDTR && !(a->selector & ~3u)) /* then what else it has means nothing */
+    bool may_be_null = which == VCPU_LDTR || (which == VCPU_SS && trial->mode == MODE_LONG);
+    if (may_be_null && !(a->selector & ~3u)) /* then what else it has means nothing */
         return a->selector == b->selector;
     if (a->selector != b->selector || usable != !(b->attributes & VCPU_SEGMENT_UNUSABLE))
         return false;

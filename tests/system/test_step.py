@@ -35,3 +35,14 @@ def test_what_nobody_executes_ends_with_a_report(machine, tmp_path):
         run.wait("system", "an instruction of the guest is not executed on a device: jmp")
         run.wait("system", "one: its guest can't go on")
         assert "STEP" not in run.text("one")
+
+
+@pytest.mark.parametrize("machine", ["qemu-1", "vmx-1", "svm-1"])
+def test_gates_and_returns_on_a_device(machine, tmp_path):
+    gates = os.path.join(ROOT, "build", "guests", "tiny", "gates")
+    if not os.path.exists(gates):
+        pytest.skip("the guests are not built: run `make guests`")
+    with System(machine, CONF.format(more="", words=""), files={"tiny": gates}, flavour="release",
+                directory=tmp_path / "run", memory_mib=512, seconds=90) as run:
+        run.wait("one", "GATES tried ")
+        assert run.wait_line("one") == "96 wrong 0", run.text("one")

@@ -4,19 +4,18 @@
  * State:    none of its own; the vCPU's state page and the callbacks of struct execute_world.
  * Features: every instruction of the integer unit that reads or writes memory, the stack's among them, in 16, 32 and
  *           64-bit code: moves, arithmetic, shifts, bits, exchanges, strings and string port accesses with REP (runs of
- *           a page at once), segment registers and descriptor tables, what looks at descriptors, far branches within a
- *           privilege level, control registers; x87 but for its environment; MMX and SSE up to SSE4.2 but for conversions
- *           from and to other registers, sums of products and strings, and their control and state; XSAVE and its kin; moves of
- *           AVX and AVX2;
- *           with segments, paging and faults as the processor has them. Flags are those that the processor makes which we
- *           run on, and so are results of x87 and SSE.
- * Missing:  far branches through gates, to another level or task, those with the address in the instruction, far calls
- *           between 64-bit and other code, IRET, INT; branches with an operand size of 16 in 64-bit code, which
- *           the vendors do differently: these are reported. What computes with VEX, AVX-512, FLDENV, FNSTENV, FRSTOR, FNSAVE, AES,
- *           SHA, PCLMULQDQ and the like are unknown here, and are done by the guest's own processor (execute_step.c). Reported is
- *           also an x87 exception that waits while CR0.NE is off, unless it is met there. #AC, protection keys,
- *           shadow stacks, data breakpoints, the interrupt shadow of a load of SS, single steps, and the check of a port
- *           against the guest's TSS (the processor has made it).
+ *           a page at once), segment registers and descriptor tables, what looks at descriptors, far branches and
+ *           returns, also by gates, to other levels and tasks, IRET, control registers; x87 but for its environment; MMX and SSE up to
+ *           SSE4.2 but for conversions from and to other registers, sums of products and strings, and their control and
+ *           state; XSAVE and its kin; moves of AVX and AVX2; with segments, paging and faults as the processor has them.
+ *           Flags are those that the processor makes which we run on, and so are results of x87 and SSE.
+ * Missing:  far calls without a gate between 64-bit and other code; branches with an operand size of 16 in 64-bit code, which
+ *           the vendors do differently; PUSHF, POPF and IRET with virtual interrupts: these are reported. What computes with VEX,
+ *           AVX-512, FLDENV, FNSTENV, FRSTOR, FNSAVE, AES, SHA, PCLMULQDQ and the like are unknown here, and are done by the
+ *           guest's own processor (execute_step.c). Reported is also an x87 exception that waits while CR0.NE is off, unless
+ *           it is met there. INT, whose way to its handler is the processor's. #AC, protection keys, shadow stacks, data
+ *           breakpoints, the interrupt shadow of a load of SS, single steps, and the check of a port against the
+ *           guest's TSS (the processor has made it).
  * Spec:     Intel SDM volumes 1 to 3, June 2023; AMD APM 3 where the two differ: nowhere here.
  */
 #include "cpu/execute_internal.h"
@@ -228,7 +227,10 @@ static enum execute_result one_byte(struct execution *x)
     case 0xc6 ... 0xc7: /* the other members of this group are XABORT and XBEGIN */
         return x->in.reg & 7 ? execute_unknown(x)
                              : execute_write_operand(x, size_bytes, x->in.immediate);
+    case 0x9a:
+    case 0xea: return execute_branch_far(x);
     case 0xca ... 0xcb: x->one_access = false; return execute_return_far(x);
+    case 0xcf: x->one_access = false; return execute_return_interrupt(x);
     case 0xd7: return execute_translate_byte(x);
     case 0xd8 ... 0xdf: return execute_x87(x);
     case 0xf6 ... 0xf7: return group_3(x, size_bytes);
@@ -382,7 +384,7 @@ static void finish(struct execution *x)
 {
     struct vcpu_state *state = x->state;
     const uint32_t shadow = VCPU_BLOCKED_BY_STI | VCPU_BLOCKED_BY_MOV_SS;
-    if (x->next_rip != state->rip)
+    if (x->next_rip != state->rip && !x->world->returned)
         x->flags &= ~(uint64_t)RFLAGS_RF;
     state->rip = x->next_rip;
     if (x->flags != state->rflags) {
@@ -401,6 +403,7 @@ void execute_begin(struct execution *x, struct execute_world *world)
     x->event = x->changed = x->user = 0;
     x->one_access = true;
     x->what = NULL;
+    world->returned = false;
     world->there = 0;
     x->pages[0].access = x->pages[1].access = 0;
     set_mode(x);

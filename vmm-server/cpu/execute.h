@@ -26,7 +26,7 @@ struct instruction {
     uint8_t base, index, scale; /* REGISTER_NONE, or REGISTER_RIP as base */
     int64_t displacement;       /* also the address of a moffs */
     uint64_t immediate;         /* sign-extended where the encoding says so */
-    uint8_t second;             /* ENTER's other immediate */
+    uint16_t second;            /* ENTER's other immediate; a far branch's selector */
     uint8_t vector_bytes;       /* with VEX: 16 or 32, and another register; else 0 */
     uint8_t source;
     const char *name; /* NULL from the fast decoder, which knows only what can be executed */
@@ -102,9 +102,7 @@ struct execute_world {
     unsigned upper_offset;
     unsigned mask_offset, high_offset; /* likewise K0 to K7, and ZMM16 to ZMM31 (0D, 5 and 7) */
     unsigned pkru_offset;              /* and PKRU (9) */
-    /* XSAVEC is there (0D, 1, EAX), and in its format the parts begin at multiples of 64 whose bits these are (ECX). */
-    bool compacts;
-    uint32_t aligned_parts;
+    bool compacts;                     /* XSAVEC is there (0D, 1, EAX), and its format */
     /* Of EXIT_GUEST_FAULT: w0 and w1, which save a page walk. fault_access 0: another kind of exit. */
     unsigned fault_access;
     uint64_t fault_gpa;
@@ -118,6 +116,7 @@ struct execute_world {
     void (*need)(const struct execute_world *world, uint32_t groups);
     /* Fills the state page's `fpu`, or gives it back to the vCPU; false: it can't be. NULL: likewise. */
     bool (*vectors)(struct execute_world *world, bool back);
+    bool returned;  /* out: an IRET was executed, behind which NMIs may come again */
     uint32_t there; /* the groups that were asked for by `need` for this instruction */
     struct execute_walk walks[EXECUTE_WALKS]; /* execute_walk.c's; in the beginning 0 */
     /* For execute_again, all or none: a device's memory alone, and how often what `ram_at` finds has changed. */

@@ -158,7 +158,7 @@ static void take_fields(struct instruction *in, const ZydisDecodedInstruction *d
         .index = REGISTER_NONE,
         .displacement = decoded->raw.disp.size ? decoded->raw.disp.value : 0,
         .immediate = decoded->raw.imm[0].size ? decoded->raw.imm[0].value.u : 0,
-        .second = decoded->raw.imm[1].size ? (uint8_t)decoded->raw.imm[1].value.u : 0,
+        .second = decoded->raw.imm[1].size ? (uint16_t)decoded->raw.imm[1].value.u : 0,
     };
     /* Opcodes without ModRM have their register in the low bits. */
     in->rm = (uint8_t)((decoded->opcode & 7) | extension.b << 3);

@@ -1,6 +1,6 @@
 /*
- * Other segments: far jumps, calls and returns between segments of one privilege level, and the instructions that look
- * at descriptors or load system segments. What goes through gates, to another level or another task is not done.
+ * Other segments: far jumps and calls between segments of one privilege level, and the instructions that look
+ * at descriptors or load system segments. Gates and tasks are execute_gate.c's, returns execute_return.c's.
  */
 #include "cpu/execute_internal.h"
 
@@ -13,7 +13,7 @@
 #define LAR_MASK  0x00f0ff00u
 #define HIGH_TYPE 0x1f00u /* of the upper half of a descriptor of 16 bytes: 0 */
 
-static bool in_long_mode(const struct execution *x)
+bool execute_in_long_mode(const struct execution *x)
 {
     return x->state->efer & EFER_LMA;
 }
@@ -31,13 +31,6 @@ enum execute_result execute_read_far(struct execution *x, uint64_t *offset, uint
     return execute_read(x, &x->pages[0], linear + size_bytes, 2, selector);
 }
 
-/* What a branch goes to, checked; nothing is changed until it is taken. */
-struct target {
-    struct vcpu_segment code;
-    uint64_t offset, linear; /* of the descriptor */
-    bool plain;
-};
-
 /* SDM 2A, CALL and JMP; 2B, RET: what may be in CS. `back`: a return, whose selector names the level. */
 static enum execute_result check_code(struct execution *x, const struct vcpu_segment *code,
                                       bool back)
@@ -49,55 +42,57 @@ static enum execute_result check_code(struct execution *x, const struct vcpu_seg
         good = asked >= level && (attributes & DESCRIPTOR_CONFORMING ? own <= asked : own == asked);
     else
         good = attributes & DESCRIPTOR_CONFORMING ? own <= level : own == level && asked <= level;
-    if (!back && !(attributes & DESCRIPTOR_ORDINARY) &&
-        ((GATES | LAR_LEGACY) & ~BIT(TYPE_LDT) & BIT(attributes & 15)))
-        return execute_unknown(x); /* a gate, or a task */
-    if (in_long_mode(x) && (attributes & DESCRIPTOR_LONG) && (attributes & DESCRIPTOR_BIG))
+    if (execute_in_long_mode(x) && (attributes & DESCRIPTOR_LONG) && (attributes & DESCRIPTOR_BIG))
         good = false;
     if (!is_code || !good)
         return execute_raise_error(x, EXCEPTION_PROTECTION, error);
     if (!(attributes & DESCRIPTOR_PRESENT))
         return execute_raise_error(x, EXCEPTION_NOT_PRESENT, error);
-    return back && asked != level ? execute_unknown(x) : EXECUTE_DONE;
+    return EXECUTE_DONE;
 }
 
-static bool long_code(const struct execution *x, const struct target *to)
+bool execute_to_long_code(const struct execution *x, const struct execute_target *to)
 {
-    return in_long_mode(x) && (to->code.attributes & DESCRIPTOR_LONG) && !to->plain;
+    return execute_in_long_mode(x) && (to->code.attributes & DESCRIPTOR_LONG) && !to->plain;
 }
 
-static enum execute_result check_offset(struct execution *x, const struct target *to)
+enum execute_result execute_check_offset(struct execution *x, const struct execute_target *to)
 {
-    if (long_code(x, to) ? !execute_canonical(x, to->offset) : to->offset > to->code.limit)
+    if (execute_to_long_code(x, to) ? !execute_canonical(x, to->offset)
+                                    : to->offset > to->code.limit)
         return execute_raise(x, EXCEPTION_PROTECTION);
     return EXECUTE_DONE;
 }
 
-static enum execute_result find_target(struct execution *x, uint64_t selector, uint64_t offset,
-                                       bool back, struct target *to)
+enum execute_result execute_find_target(struct execution *x, uint64_t selector, uint64_t offset,
+                                        bool back, struct execute_target *to)
 {
     uint64_t descriptor;
-    *to = (struct target){
+    *to = (struct execute_target){
         .code = x->state->segment[VCPU_CS], .offset = offset, .plain = execute_plain_segments(x)};
     if (to->plain) {
         to->code.selector = (uint16_t)selector;
         to->code.base = selector << 4;
-        return check_offset(x, to);
+        return execute_check_offset(x, to);
     }
     if (!(selector & SELECTOR_BITS))
         return execute_raise(x, EXCEPTION_PROTECTION);
     TRY(execute_read_descriptor(x, (uint16_t)selector, &to->linear, &descriptor));
     to->code = execute_segment_of((uint16_t)selector, descriptor);
+    if (!back && !(to->code.attributes & DESCRIPTOR_ORDINARY)) {
+        to->is_system = true;
+        return EXECUTE_DONE;
+    }
     TRY(check_code(x, &to->code, back));
-    if (!long_code(x, to))
+    if (!execute_to_long_code(x, to))
         to->offset &= 0xffffffff;
-    return check_offset(x, to);
+    return execute_check_offset(x, to);
 }
 
-static enum execute_result take(struct execution *x, struct target *to)
+enum execute_result execute_take_target(struct execution *x, struct execute_target *to,
+                                        unsigned level)
 {
     if (!to->plain) {
-        unsigned level = execute_level(x);
         TRY(execute_mark_accessed(x, to->linear, &to->code));
         to->code.selector = (uint16_t)((to->code.selector & ~3u) | level);
     }
@@ -107,44 +102,37 @@ static enum execute_result take(struct execution *x, struct target *to)
     return EXECUTE_DONE;
 }
 
-/* FF /3, /5: CALL and JMP. */
-enum execute_result execute_branch_far(struct execution *x)
+static enum execute_result call(struct execution *x, struct execute_target *to)
 {
     unsigned size_bytes = x->in.operand_bytes;
-    uint64_t offset, selector, before = x->state->gpr[4];
-    struct target to;
+    uint64_t before = x->state->gpr[4];
     enum execute_result result;
-    execute_need(x->world, VCPU_GROUP_CONTROL | VCPU_GROUP_SEGMENTS);
-    x->one_access = false;
-    TRY(execute_read_far(x, &offset, &selector));
-    TRY(find_target(x, selector, offset, false, &to));
-    if ((x->in.reg & 7) == 5)
-        return take(x, &to);
-    if (long_code(x, &to) != (x->code_bytes == 8))
+    if (execute_to_long_code(x, to) != (x->code_bytes == 8))
         return execute_unknown(x); /* the stack would be another one between the two */
     result = execute_push(x, size_bytes, x->state->segment[VCPU_CS].selector);
     if (result == EXECUTE_DONE)
         result = execute_push(x, size_bytes, x->next_rip);
     if (result == EXECUTE_DONE)
-        result = take(x, &to);
+        result = execute_take_target(x, to, execute_level(x));
     if (result != EXECUTE_DONE)
         x->state->gpr[4] = before;
     return result;
 }
 
-/* CA, CB: RET to another segment. */
-enum execute_result execute_return_far(struct execution *x)
+/* 9A, EA, FF /3, /5: CALL and JMP. The first two have the address in the instruction. */
+enum execute_result execute_branch_far(struct execution *x)
 {
-    unsigned size_bytes = x->in.operand_bytes;
-    uint64_t offset, selector;
-    struct target to;
+    bool direct = x->in.opcode != 0xff, is_call = direct ? x->in.opcode == 0x9a : !(x->in.reg & 4);
+    uint64_t offset = x->in.immediate & execute_mask(x->in.operand_bytes), selector = x->in.second;
+    struct execute_target to;
     execute_need(x->world, VCPU_GROUP_CONTROL | VCPU_GROUP_SEGMENTS);
-    TRY(execute_peek(x, 0, size_bytes, &offset));
-    TRY(execute_peek(x, size_bytes, size_bytes, &selector));
-    TRY(find_target(x, selector & 0xffff, offset, true, &to));
-    TRY(take(x, &to));
-    execute_drop(x, 2 * size_bytes + (x->in.opcode == 0xca ? x->in.immediate & 0xffff : 0));
-    return EXECUTE_DONE;
+    x->one_access = false;
+    if (!direct)
+        TRY(execute_read_far(x, &offset, &selector));
+    TRY(execute_find_target(x, selector, offset, false, &to));
+    if (to.is_system)
+        return execute_branch_system(x, (uint16_t)selector, is_call);
+    return is_call ? call(x, &to) : execute_take_target(x, &to, execute_level(x));
 }
 
 /* ---- Looking at descriptors ------------------------------------------------------------------ */
@@ -180,7 +168,7 @@ static void set_zero(struct execution *x, bool set)
 enum execute_result execute_load_rights(struct execution *x)
 {
     bool limit = x->in.opcode == 3, is;
-    unsigned types = in_long_mode(x) ? LAR_LONG : LAR_LEGACY;
+    unsigned types = execute_in_long_mode(x) ? LAR_LONG : LAR_LEGACY;
     uint64_t selector, descriptor;
     execute_need(x->world, VCPU_GROUP_CONTROL | VCPU_GROUP_SEGMENTS);
     if (execute_plain_segments(x))
@@ -248,7 +236,7 @@ static enum execute_result load_system(struct execution *x, uint16_t selector, b
         segment = execute_segment_of(selector, descriptor);
         type = segment.attributes & 15;
         if ((segment.attributes & DESCRIPTOR_ORDINARY) ||
-            !(task ? type == TYPE_TSS || (type == TYPE_TSS_16 && !in_long_mode(x))
+            !(task ? type == TYPE_TSS || (type == TYPE_TSS_16 && !execute_in_long_mode(x))
                    : type == TYPE_LDT))
             return execute_raise_error(x, EXCEPTION_PROTECTION, error);
         if (!(segment.attributes & DESCRIPTOR_PRESENT))

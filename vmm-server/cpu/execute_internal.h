@@ -292,11 +292,47 @@ enum execute_result execute_mark_accessed(struct execution *x, uint64_t linear,
                                           struct vcpu_segment *segment);
 
 /* execute_far.c */
+/* What a branch goes to, checked; nothing is changed until it is taken. */
+struct execute_target {
+    struct vcpu_segment code;
+    uint64_t offset, linear; /* of the descriptor */
+    bool plain, is_system;   /* a gate or a task: the rest of this is not filled */
+};
+/* `back`: a return, whose selector names the
+ * level. */
+enum execute_result execute_find_target(struct execution *x, uint64_t selector, uint64_t offset,
+                                        bool back, struct execute_target *to);
+enum execute_result execute_check_offset(struct execution *x, const struct execute_target *to);
+/* CS is loaded, its level is this one. */
+enum execute_result execute_take_target(struct execution *x, struct execute_target *to,
+                                        unsigned level);
+bool execute_in_long_mode(const struct execution *x);
+bool execute_to_long_code(const struct execution *x, const struct execute_target *to);
 enum execute_result execute_read_far(struct execution *x, uint64_t *offset, uint64_t *selector);
 enum execute_result execute_branch_far(struct execution *x);
-enum execute_result execute_return_far(struct execution *x);
 enum execute_result execute_load_rights(struct execution *x);
 enum execute_result execute_system_segment(struct execution *x);
+
+/* execute_gate.c: CALL or JMP to what is no code segment. */
+enum execute_result execute_branch_system(struct execution *x, uint16_t selector, bool call);
+/* SS and RSP become these, which belong to code of `level`. */
+void execute_set_stack(struct execution *x, const struct vcpu_segment *stack, uint64_t pointer,
+                       bool long_code);
+/* What segments, pages and stack depend on, for a branch to another level, until it is known that all of it can be done. */
+struct execute_side {
+    struct vcpu_segment code, stack;
+    uint64_t pointer, rip_mask;
+    unsigned code_bytes, user;
+};
+struct execute_side execute_this_side(const struct execution *x);
+void execute_change_side(struct execution *x, const struct execute_side *side);
+
+/* execute_return.c */
+enum execute_result execute_return_far(struct execution *x);
+enum execute_result execute_return_interrupt(struct execution *x);
+
+/* execute_task.c: by an instruction. */
+enum execute_result execute_branch_task(struct execution *x, const struct execute_task_switch *to);
 
 /* execute_again.c: what was just executed, if it is one of those. */
 void execute_remember(const struct execution *x, uint64_t rip);

@@ -279,38 +279,46 @@ static enum execute_result begin_task(struct execution *x, const struct execute_
     return execute_raise(x, EXCEPTION_DEBUG);
 }
 
+static enum execute_result change_task(struct execution *x, const struct execute_task_switch *to)
+{
+    struct task_image image = {0};
+    struct vcpu_segment task;
+    uint64_t linear;
+    execute_need(x->world, VCPU_GROUP_RIP | VCPU_GROUP_CONTROL | VCPU_GROUP_SEGMENTS |
+                               VCPU_GROUP_TABLES | VCPU_GROUP_DEBUG);
+    TRY(find_task(x, to, &linear, &task));
+    TRY(read_task(x, &task, &image));
+    TRY(leave_task(x, to, &task, linear));
+    TRY(execute_mark_descriptor(x, linear, &task, TYPE_BUSY));
+    bool paged = (x->state->cr0 & CR0_PG) && layout_of(&task) == &wide;
+    take_task(x, to, &task, &image);
+    if (paged && !x->world->control_write(x->world, 3, image.cr3))
+        return execute_raise(x, EXCEPTION_PROTECTION);
+    return begin_task(x, to, &image);
+}
+
 enum execute_result execute_task_switch(struct execute_world *world,
                                         const struct execute_task_switch *to, uint64_t *event,
                                         uint32_t *changed, const char **what)
 {
     struct execution x = {.world = world, .state = world->state, .code_bytes = 4};
-    struct task_image image = {0};
-    struct vcpu_segment task;
-    uint64_t linear;
-    enum execute_result result;
-
     world->there = 0;
     world->fault_access = 0;
-    execute_need(world, VCPU_GROUP_RIP | VCPU_GROUP_CONTROL | VCPU_GROUP_SEGMENTS |
-                            VCPU_GROUP_TABLES | VCPU_GROUP_DEBUG);
-    result = find_task(&x, to, &linear, &task);
-    if (result == EXECUTE_DONE)
-        result = read_task(&x, &task, &image);
-    if (result == EXECUTE_DONE)
-        result = leave_task(&x, to, &task, linear);
-    if (result == EXECUTE_DONE)
-        result = execute_mark_descriptor(&x, linear, &task, TYPE_BUSY);
-    if (result == EXECUTE_DONE) {
-        bool paged = (x.state->cr0 & CR0_PG) && layout_of(&task) == &wide;
-        take_task(&x, to, &task, &image);
-        if (paged && !world->control_write(world, 3, image.cr3))
-            result = execute_raise(&x, EXCEPTION_PROTECTION);
-        else
-            result = begin_task(&x, to, &image);
-    }
+    enum execute_result result = change_task(&x, to);
     *event = x.event;
     *changed = x.changed;
     *what = x.what;
+    return result;
+}
+
+/* Memory is the supervisor's here, whoever branches. */
+enum execute_result execute_branch_task(struct execution *x, const struct execute_task_switch *to)
+{
+    x->world->fault_access = 0;
+    x->user = 0;
+    enum execute_result result = change_task(x, to);
+    x->next_rip = x->state->rip;
+    x->flags = x->state->rflags;
     return result;
 }
 

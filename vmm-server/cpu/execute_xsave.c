@@ -83,7 +83,8 @@ static void add_run(struct move *m, unsigned area, unsigned image, unsigned size
         m->runs[m->count++] = (struct run){(uint16_t)area, (uint16_t)image, (uint16_t)size_bytes};
 }
 
-/* The parts of `parts`, where they are in an area that has those of `components`, or in the standard format (0). */
+/* The parts of `parts`, where they are in an area that has those of `components`, or in the standard format (0). Parts that must
+ * be aligned (CPUID 0D, i, ECX bit 1) are so by themselves: only the last one's size is not a multiple of 64. */
 static void add_parts(struct move *m, uint64_t parts, uint64_t components)
 {
     unsigned next = EXTENDED;
@@ -96,8 +97,6 @@ static void add_parts(struct move *m, uint64_t parts, uint64_t components)
     for (unsigned i = AVX; i < PARTS; i++) {
         unsigned at = part_offset(m->x, i);
         if (components >> i & 1) {
-            if (m->x->world->aligned_parts >> i & 1)
-                next = (next + ALIGNMENT - 1) & ~(ALIGNMENT - 1u);
             at = next;
             next += part_bytes(i);
         }
