@@ -254,7 +254,7 @@ MAKES = {"CPUID": "probe cpuid 10", "HLT": "sleep 1", "port": "reboot -f", "RDMS
 def test_a_vmm_that_dies_at_an_exit_costs_its_neighbour_nothing(tmp_path):
     """Each time another Linux comes up in its place; test_vmm_deaths.py has the other exits, and VT-x."""
     conf = linux("web", more="on vmm-death restart") + linux("db", run="probe heartbeat 200 0")
-    with system("qemu-1", conf, tmp_path, flavour="release") as run:
+    with system("qemu-1", conf, tmp_path) as run:
         run.wait("db", "BEAT")
         for name in sorted(REASONS):
             run.wait("web", "SEPTUM-GUEST-UP web")
