@@ -42,8 +42,13 @@ static const struct bus_range absent_ports[] = {
     {0x64, 1, &absent, NULL, "keyboard status"},
     {0x80, 1, &absent, NULL, "diagnostics, written to as a delay"},
     {0xa0, 2, &absent, NULL, "second interrupt controller"},
-    {0x2e8, 8, &absent, NULL, "fourth serial port"},
     {0x2f8, 8, &absent, NULL, "second serial port"},
+};
+
+/* Looked for on every PC, and on no board. */
+static const struct bus_range absent_everywhere[] = {
+    {0x278, 8, &absent, NULL, "second parallel port"},
+    {0x2e8, 8, &absent, NULL, "fourth serial port"},
     {0x3e8, 8, &absent, NULL, "third serial port"},
 };
 
@@ -68,7 +73,6 @@ static const struct bus_range absent_to_firmware[] = {
     {0xc0, 0x20, &absent, NULL, "second DMA controller"},
     {0x170, 8, &absent, NULL, "second IDE channel"},
     {0x1f0, 8, &absent, NULL, "first IDE channel"},
-    {0x278, 8, &absent, NULL, "second parallel port"},
     {0x376, 1, &absent, NULL, "second IDE channel's control"},
     {0x378, 8, &absent, NULL, "first parallel port"},
     {0x3b0, 0x30, &absent, NULL, "display"},
@@ -289,6 +293,8 @@ bool machine_devices_init(struct machine *machine, struct acpi_machine *acpi)
         good &= init_uart(machine, acpi);
     else
         good &= bus_add(&machine->ports, &absent_uart);
+    for (unsigned i = 0; i < sizeof absent_everywhere / sizeof *absent_everywhere; i++)
+        good &= bus_add(&machine->ports, &absent_everywhere[i]);
     if (partition->board == PLAN_BOARD_PC && !pc_init(machine, acpi))
         return false;
     if (partition->console == PLAN_CONSOLE_VIRTIO)

@@ -56,6 +56,8 @@ def test_linux_uses_the_devices_of_a_pc_by_their_own_messages(machine, kernel, t
         text = run.text("old")
         for word in ["the first sector", "WRITTEN", "3 packets received", "\n64\r"]:
             assert word in text, word
+        # It looks for four serial ports, of which there are two.
+        assert not re.search(r"unknown port 0x(27|2e|3e)[89a-f] ", run.text("system"))
         # Each kind of queue has interrupted by a message of its own, and none by a line.
         for queue in [r"virtio\d+-req.0", r"virtio\d+-input.0", r"virtio\d+-input"]:
             counts = [int(count) for count in re.findall(rf"\d+: +(\d+) +PCI-MSI[^\n]*{queue}\r", text)]
