@@ -69,26 +69,38 @@ static __attribute__((noinline)) void *at_window(const struct guest_memory *memo
     return room && size_bytes <= room ? host : NULL;
 }
 
-/* No window is before it, surely. The table is written to only after it was replaced (find_window). */
-static inline bool is_clear(const struct guest_windows *windows, gpa_t gpa, uint64_t size_bytes)
+struct guest_region guest_memory_usual(const struct guest_memory *memory)
 {
+    const struct guest_windows *windows = memory->windows;
+    if (!windows)
+        return memory->regions[0].read_only ? (struct guest_region){0} : memory->regions[0];
     uint32_t sequence = __atomic_load_n(&windows->sequence, __ATOMIC_ACQUIRE);
-    const struct guest_window_table *table = &windows->tables[sequence & 1];
-    gpa_t base = __atomic_load_n(&table->clear_base, __ATOMIC_RELAXED);
-    gpa_t end = __atomic_load_n(&table->clear_end, __ATOMIC_RELAXED);
+    const struct guest_region *usual = &windows->tables[sequence & 1].usual;
+    struct guest_region found = {
+        .base = __atomic_load_n(&usual->base, __ATOMIC_RELAXED),
+        .size_bytes = __atomic_load_n(&usual->size_bytes, __ATOMIC_RELAXED),
+        .host = __atomic_load_n(&usual->host, __ATOMIC_RELAXED),
+    };
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    return gpa >= base && gpa < end && size_bytes <= end - gpa &&
-           __atomic_load_n(&windows->sequence, __ATOMIC_RELAXED) == sequence;
+    /* As in find_window; who is too late looks the long way. */
+    if (__atomic_load_n(&windows->sequence, __ATOMIC_RELAXED) != sequence)
+        found.size_bytes = 0;
+    return found;
 }
 
 /* Of every buffer that a driver gives: short where there are no windows. */
 void *guest_memory_at(const struct guest_memory *memory, gpa_t gpa, uint64_t size_bytes, bool write)
 {
-    if (memory->windows && !is_clear(memory->windows, gpa, size_bytes))
-        return at_window(memory, gpa, size_bytes, write);
+    if (memory->windows) {
+        struct guest_region usual = guest_memory_usual(memory);
+        uint64_t offset = gpa - usual.base; /* below it: more than any size */
+        return offset < usual.size_bytes && size_bytes <= usual.size_bytes - offset
+                   ? usual.host + offset
+                   : at_window(memory, gpa, size_bytes, write);
+    }
     const struct guest_region *end = memory->regions + memory->count;
     for (const struct guest_region *region = memory->regions; region < end; region++) {
-        uint64_t offset = gpa - region->base; /* below its base: more than any size */
+        uint64_t offset = gpa - region->base;
         if (offset >= region->size_bytes)
             continue;
         bool good = size_bytes <= region->size_bytes - offset && !(write && region->read_only);
@@ -191,34 +203,33 @@ static struct guest_window part_of(struct guest_window window, gpa_t base, gpa_t
         from, to - from, window.host ? window.host + (from - window.base) : NULL, window.read_only};
 }
 
-static uint64_t ram_between(const struct guest_memory *memory, gpa_t base, gpa_t end)
+/* The writable RAM between two addresses, if that is more than what was found before. */
+static void find_usual_between(const struct guest_memory *memory, gpa_t base, gpa_t end,
+                               struct guest_region *usual)
 {
-    uint64_t total = 0;
     for (unsigned i = 0; i < memory->count; i++) {
         const struct guest_region *region = &memory->regions[i];
         gpa_t from = region->base > base ? region->base : base;
         gpa_t to =
             region->base + region->size_bytes < end ? region->base + region->size_bytes : end;
-        total += from < to ? to - from : 0;
+        if (!region->read_only && from < to && to - from > usual->size_bytes)
+            *usual =
+                (struct guest_region){from, to - from, region->host + (from - region->base), false};
     }
-    return total;
 }
 
-/* Of the ranges before, between and behind the windows, the one with the most RAM. */
-static void find_clear(const struct guest_memory *memory, struct guest_window_table *table)
+static void find_usual(const struct guest_memory *memory, struct guest_window_table *table)
 {
-    gpa_t from = 0, clear_base = 0, clear_end = 0;
-    uint64_t most = 0;
-    for (unsigned i = 0; i <= table->count; i++) {
-        gpa_t to = i < table->count ? table->list[i].base : UINT64_MAX;
-        uint64_t ram = ram_between(memory, from, to);
-        if (ram > most)
-            most = ram, clear_base = from, clear_end = to;
-        if (i < table->count)
-            from = to + table->list[i].size_bytes;
+    struct guest_region usual = {0};
+    gpa_t from = 0;
+    for (unsigned i = 0; i < table->count; i++) {
+        find_usual_between(memory, from, table->list[i].base, &usual);
+        from = table->list[i].base + table->list[i].size_bytes;
     }
-    __atomic_store_n(&table->clear_base, clear_base, __ATOMIC_RELAXED);
-    __atomic_store_n(&table->clear_end, clear_end, __ATOMIC_RELAXED);
+    find_usual_between(memory, from, UINT64_MAX, &usual);
+    __atomic_store_n(&table->usual.base, usual.base, __ATOMIC_RELAXED);
+    __atomic_store_n(&table->usual.size_bytes, usual.size_bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&table->usual.host, usual.host, __ATOMIC_RELAXED);
 }
 
 bool guest_memory_cover(struct guest_memory *memory, gpa_t gpa, uint64_t size_bytes, uint8_t *host,
@@ -240,7 +251,7 @@ bool guest_memory_cover(struct guest_memory *memory, gpa_t gpa, uint64_t size_by
     good = good && append(new, window);
     for (unsigned i = 0; i < old->count; i++)
         good = good && append(new, part_of(old->list[i], gpa + size_bytes, UINT64_MAX));
-    find_clear(memory, new);
+    find_usual(memory, new);
     if (good)
         __atomic_store_n(&windows->sequence, windows->sequence + 1, __ATOMIC_RELEASE);
     return good;

@@ -18,6 +18,13 @@
 
 typedef uint64_t gpa_t;
 
+struct guest_region {
+    gpa_t base;
+    uint64_t size_bytes;
+    uint8_t *host;
+    bool read_only;
+};
+
 struct guest_window {
     gpa_t base;
     uint64_t size_bytes;
@@ -29,17 +36,10 @@ struct guest_window {
 struct guest_windows {
     uint32_t sequence; /* counts changes: its lowest bit tells which table is in use */
     struct guest_window_table {
-        gpa_t clear_base, clear_end; /* between windows, where most of the RAM is */
+        struct guest_region usual; /* the largest piece of writable RAM between windows */
         unsigned count;
         struct guest_window list[GUEST_WINDOWS_MAX];
     } tables[2];
-};
-
-struct guest_region {
-    gpa_t base;
-    uint64_t size_bytes;
-    uint8_t *host;
-    bool read_only;
 };
 
 struct guest_memory {
@@ -52,6 +52,8 @@ struct guest_memory {
  * What is read through it can change at any time: copy, then check. */
 void *guest_memory_at(const struct guest_memory *memory, gpa_t gpa, uint64_t size_bytes,
                       bool write);
+/* Where most addresses that a guest gives lie: a piece of RAM that may be written, without windows; of 0 bytes: there is none. */
+struct guest_region guest_memory_usual(const struct guest_memory *memory);
 /* Copies across regions. False (and nothing done) if a byte is not there. */
 bool guest_memory_read(const struct guest_memory *memory, gpa_t gpa, void *data, size_t size_bytes);
 bool guest_memory_write(const struct guest_memory *memory, gpa_t gpa, const void *data,

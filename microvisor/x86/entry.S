@@ -86,6 +86,8 @@ syscall_entry_mapped:
         je ipc_fast_reply_wait
         test %eax, %eax
         jz ipc_fast_send
+        cmp $IPC_WAIT_RAX, %eax
+        je ipc_fast_wait
         mov %gs:CPU_CURRENT, %r11
         mov %rax, at_rax(%r11)
         jmp ipc_general

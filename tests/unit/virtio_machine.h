@@ -42,6 +42,11 @@ void *guest_memory_at(const struct guest_memory *memory, gpa_t gpa, uint64_t siz
     return ram + (gpa - RAM_BASE);
 }
 
+struct guest_region guest_memory_usual(const struct guest_memory *memory)
+{
+    return memory->regions[0];
+}
+
 static inline void log_write(struct sink *sink, const char *data, size_t count)
 {
     (void)sink;

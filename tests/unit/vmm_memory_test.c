@@ -215,6 +215,28 @@ TEST(windows_full, "one window too many is refused, and changes nothing")
     CHECK(guest_memory_cover(&covered, 0x900000, 0x1000, cover, true));
 }
 
+TEST(windows_usual,
+     "where most addresses lie is the largest piece of writable RAM that no window cuts")
+{
+    struct guest_region usual = guest_memory_usual(&memory);
+    EXPECT(usual.host, low);
+    EXPECT(usual.size_bytes, sizeof low);
+    begin_windows();
+    covered.count = 1;
+    EXPECT(guest_memory_usual(&covered).size_bytes, 0); /* none was looked for yet */
+    CHECK(guest_memory_cover(&covered, 0x800, 0x400, cover, true));
+    usual = guest_memory_usual(&covered);
+    EXPECT(usual.base, 0xc00);
+    EXPECT(usual.host, low + 0xc00);
+    EXPECT(usual.size_bytes, sizeof low - 0xc00);
+    CHECK(guest_memory_cover(&covered, 0x1000, 0x1c00, NULL, true));
+    usual = guest_memory_usual(&covered);
+    EXPECT(usual.host, low);
+    EXPECT(usual.size_bytes, 0x800);
+    CHECK(guest_memory_cover(&covered, 0, sizeof low, cover, true));
+    EXPECT(guest_memory_usual(&covered).size_bytes, 0);
+}
+
 TEST(windows_as_model, "after random changes each page is what it was last made, and pieces that "
                        "belong together are one")
 {

@@ -310,18 +310,11 @@ const char *virtio_enter_indirect(struct virtio_queue *queue,
     return *table ? NULL : "an indirect table outside the guest's memory";
 }
 
-/* The region in which most buffers lie. Nothing lies in it where there can be windows. */
-static const struct guest_region *usual_region(const struct guest_memory *memory)
-{
-    static const struct guest_region none;
-    return memory->windows || memory->regions[0].read_only ? &none : &memory->regions[0];
-}
-
 /* NULL, or the rule that was broken. This runs for each page of each request: what it needs is held in registers, and a good
  * buffer in the usual region is added here; any other, and what breaks a rule, by virtio_add_segment. */
 static const char *walk(struct virtio_queue *queue, struct virtio_chain *chain)
 {
-    const struct guest_region usual = *usual_region(queue->device->host->memory);
+    const struct guest_region usual = guest_memory_usual(queue->device->host->memory);
     const uint8_t *table = queue->descriptor_table;
     uint32_t count = queue->size, index = chain->head;
     struct virtio_segment *segment = chain->segments;
@@ -404,24 +397,25 @@ bool virtio_queue_take(struct virtio_queue *queue, struct virtio_chain *chain)
 }
 
 /* NULL: not in one piece of RAM that may be written, or there are windows to be looked at first. */
-static uint8_t *plain_at(const struct guest_memory *memory,
+static uint8_t *plain_at(const struct guest_memory *memory, const struct guest_region *usual,
                          const struct virtio_descriptor *descriptor)
 {
-    for (unsigned i = 0; !memory->windows && i < memory->count; i++) {
-        const struct guest_region *region = &memory->regions[i];
+    const struct guest_region *end = memory->regions + (memory->windows ? 0 : memory->count);
+    const struct guest_region *region = usual, *next = memory->regions;
+    for (;; region = next++) {
         uint64_t offset = descriptor->address - region->base; /* below it: more than any size */
-        if (offset < region->size_bytes)
-            return descriptor->size_bytes <= region->size_bytes - offset && !region->read_only
-                       ? region->host + offset
-                       : NULL;
+        if (offset < region->size_bytes && descriptor->size_bytes <= region->size_bytes - offset)
+            return region->read_only ? NULL : region->host + offset;
+        if (next >= end)
+            return NULL;
     }
-    return NULL;
 }
 
 unsigned virtio_queue_take_plain(struct virtio_queue *queue, struct virtio_plain *chains,
                                  unsigned most)
 {
     const struct guest_memory *memory = queue->device->host->memory;
+    const struct guest_region usual = guest_memory_usual(memory);
     struct virtio_descriptor descriptor;
     unsigned count = 0;
     if (!queue->ready || queue->packed || !usable(queue->device))
@@ -436,7 +430,7 @@ unsigned virtio_queue_take_plain(struct virtio_queue *queue, struct virtio_plain
         if (!virtio_copy_descriptor(table, size, head, &descriptor) ||
             descriptor.flags != DESCRIPTOR_WRITE || descriptor.size_bytes == 0)
             break;
-        uint8_t *data = plain_at(memory, &descriptor);
+        uint8_t *data = plain_at(memory, &usual, &descriptor);
         if (!data)
             break;
         chains[count] = (struct virtio_plain){data, descriptor.size_bytes, head};
