@@ -186,19 +186,29 @@ void machine_attend(struct machine *machine, uint64_t bits)
         machine_devices_attend(machine, bits);
 }
 
+/* Without the lock: who sets a timer while the first vCPU's thread looks kicks it. */
+static inline uint64_t first_deadline(const struct machine *machine)
+{
+    uint64_t first = DEADLINE_NEVER;
+    for (const struct device_timer *timer = machine->timers; timer; timer = timer->next) {
+        uint64_t deadline = __atomic_load_n(&timer->deadline_tsc, __ATOMIC_RELAXED);
+        first = deadline < first ? deadline : first;
+    }
+    return first;
+}
+
 uint64_t machine_timers(struct machine *machine, uint64_t now)
 {
-    uint64_t next = DEADLINE_NEVER;
-    if (!machine->timers)
-        return next;
+    uint64_t first = first_deadline(machine);
+    if (first > now)
+        return first;
     lock_take(&machine->lock);
-    for (struct device_timer *timer = machine->timers; timer; timer = timer->next) {
+    for (struct device_timer *timer = machine->timers; timer; timer = timer->next)
         if (timer->deadline_tsc <= now)
             timer->expired(timer);
-        next = timer->deadline_tsc < next ? timer->deadline_tsc : next;
-    }
+    first = first_deadline(machine);
     lock_give(&machine->lock);
-    return next;
+    return first;
 }
 
 /* ---- accesses -------------------------------------------------------------------------------------------------- */

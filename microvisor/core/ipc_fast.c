@@ -114,11 +114,12 @@ end_call(struct cpu *cpu, struct thread *server, struct endpoint *endpoint, stru
     switch_to(cpu, caller);
 }
 
+/* ---- more than a switch ---------------------------------------------------------------------- */
+
 _Noreturn void ipc_fast_call(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2,
                              uint64_t w3);
 
-/* Live FPU registers that nobody needs now, as a guest's behind its VMM, are put away; if nothing else was in the way,
- * the call begins anew. */
+/* Live FPU registers that nobody needs now, as a guest's behind its VMM, are put away. */
 static _Noreturn __attribute__((noinline)) void
 call_without_fpu(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2, uint64_t w3)
 {
@@ -129,10 +130,11 @@ call_without_fpu(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64
 
     if (!receiver || !processor_put_fpu_away(cpu, receiver))
         ipc_general(target, tag, w0, w1, w2, w3);
-    ipc_fast_call(target, tag, w0, w1, w2, w3);
+    if ((tag & TAG_SIMPLE_MASK) > SIMPLE_MESSAGE_WORDS)
+        ipc_fast_call(target, tag, w0, w1, w2, w3);
+    begin_call(cpu, caller, (struct endpoint *)cap->object, receiver);
+    leave_with_message(receiver, cap->badge, tag, w0, w1, w2, w3);
 }
-
-/* ---- longer messages ------------------------------------------------------------------------- */
 
 static _Noreturn __attribute__((noinline)) void
 long_call(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2, uint64_t w3)

@@ -68,13 +68,18 @@ static inline void load_xcr0(struct cpu *cpu, uint64_t xcr0)
 
 /* ---- the reply ------------------------------------------------------------------------------- */
 
-void vcpu_note_special(struct vcpu *vcpu)
+static void note_call(struct vcpu *vcpu)
 {
     bool call = vcpu->flags || vcpu->pending_event || vcpu->event_outcome || vcpu->waiting;
+    vcpu_special_set(vcpu, SPECIAL_CALL, call ? SPECIAL_CALL : 0);
+}
+
+void vcpu_note_special(struct vcpu *vcpu)
+{
     bool xcr0 = vcpu->osxsave && vcpu->xcr0 != fpu_xcr0;
-    vcpu_special_set(vcpu, SPECIAL_HALTED | SPECIAL_CALL | SPECIAL_XCR0,
-                     (vcpu->activity ? SPECIAL_HALTED : 0) | (call ? SPECIAL_CALL : 0) |
-                         (xcr0 ? SPECIAL_XCR0 : 0));
+    vcpu_special_set(vcpu, SPECIAL_HALTED | SPECIAL_XCR0,
+                     (vcpu->activity ? SPECIAL_HALTED : 0) | (xcr0 ? SPECIAL_XCR0 : 0));
+    note_call(vcpu);
 }
 
 /* Ends the call. What becomes of the event is in the reply; one that was never tried is the VMM's. */
@@ -96,7 +101,7 @@ static enum septum_status reply(struct thread *thread, struct vcpu *vcpu, enum s
     vcpu->waiting = 0;
     vcpu->flags = 0;
     vcpu->event_outcome = VCPU_EVENT_NONE;
-    vcpu_note_special(vcpu);
+    note_call(vcpu);
     if (groups)
         vcpu_show(vcpu, groups);
     if (groups & VCPU_GROUP_RIP) {
@@ -262,7 +267,7 @@ _Noreturn void vcpu_exited(struct vcpu *vcpu, const struct vcpu_exit_info *exit)
     else if (exit->reason != EXIT_NONE)
         leave(cpu, thread, reply(thread, vcpu, status, exit));
     /* The kernel's own affair: on, unless what comes in ends the call, the vCPU or the thread. */
-    vcpu_note_special(vcpu);
+    note_call(vcpu);
     vcpu->state->kernel_exits++;
     cpu->counters[COUNTER_vm_exits_kernel]++;
     processor_interrupt_window();

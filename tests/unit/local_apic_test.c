@@ -524,6 +524,34 @@ TEST(apic_pv_eoi_disarmed, "a new request takes the word back, and the guest's E
     EXPECT(get(PPR), 0x50);
 }
 
+TEST(apic_pv_eoi_waiting,
+     "a vector that waits with the processor is ended by the word too, unless it was not taken")
+{
+    uint32_t word = 0;
+    start();
+    local_apic_set_pv_eoi(apic, &word);
+    local_apic_raise(apic, 0x50, false);
+    local_apic_hand_out(apic, 0x50);
+    EXPECT(word, 1);
+    word = 0; /* taken and ended without an exit */
+    local_apic_hand_back(apic, 0x50, true);
+    EXPECT(local_apic_pending(apic), -1);
+    EXPECT(get(ISR + 0x20), 0);
+    local_apic_raise(apic, 0x50, false);
+    local_apic_hand_out(apic, 0x50);
+    local_apic_hand_back(apic, 0x50, false);
+    EXPECT(word, 0);
+    EXPECT(local_apic_pending(apic), 0x50);
+    local_apic_hand_out(apic, 0x50);
+    local_apic_raise(apic, 0x61, false); /* meanwhile */
+    local_apic_hand_back(apic, 0x50, true);
+    EXPECT(local_apic_pending(apic), 0x61);
+    EXPECT(word, 0);
+    EXPECT(get(ISR + 0x20), 1u << 16);
+    local_apic_hand_out(apic, 0x61);
+    EXPECT(word, 0); /* nested */
+}
+
 TEST(apic_pv_eoi_other_bits, "only the lowest bit of the word is touched")
 {
     uint32_t word = 0xfffffffe;

@@ -44,7 +44,8 @@ void *guest_memory_at(const struct guest_memory *memory, gpa_t gpa, uint64_t siz
 
 struct guest_region guest_memory_usual(const struct guest_memory *memory)
 {
-    return memory->regions[0];
+    return memory->windows || memory->regions[0].read_only ? (struct guest_region){0}
+                                                           : memory->regions[0];
 }
 
 static inline void log_write(struct sink *sink, const char *data, size_t count)

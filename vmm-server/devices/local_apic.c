@@ -78,6 +78,13 @@ static int requested(struct local_apic *apic)
     return -1;
 }
 
+static void disarm_pv_eoi(struct local_apic *apic)
+{
+    if (apic->pv_eoi_armed)
+        __atomic_fetch_and(apic->pv_eoi, ~PV_EOI_BIT, __ATOMIC_RELEASE);
+    apic->pv_eoi_armed = false;
+}
+
 /* ---- Start ----------------------------------------------------------------------------------- */
 
 void local_apic_init(struct local_apic *apic, uint32_t id,
@@ -99,6 +106,7 @@ void local_apic_reset(struct local_apic *apic, bool init)
                                           (apic->bootstrap ? APIC_BASE_BOOTSTRAP : 0));
         __atomic_store_n(&apic->events, 0, __ATOMIC_RELEASE);
         apic->pv_eoi = NULL;
+        apic->pv_eoi_armed = false; /* its word may be another kernel's by now */
     }
     apic_reset_registers(apic);
     if (apic_x2apic(apic))
@@ -125,9 +133,7 @@ void apic_reset_registers(struct local_apic *apic)
     apic->timer_initial = apic->timer_divide = 0;
     apic->timer_start_tsc = apic->deadline_guest = 0;
     apic->deadline_tsc = DEADLINE_NEVER;
-    if (apic->pv_eoi && apic->pv_eoi_armed)
-        __atomic_fetch_and(apic->pv_eoi, ~PV_EOI_BIT, __ATOMIC_RELAXED);
-    apic->pv_eoi_armed = false;
+    disarm_pv_eoi(apic);
 }
 
 /* ---- Messages: any thread -------------------------------------------------------------------- */
@@ -328,20 +334,18 @@ static void settle_pv_eoi(struct local_apic *apic, bool disarm)
         apic->pv_eoi_armed = false;
         end_of_interrupt(apic);
     } else if (disarm) {
-        __atomic_fetch_and(apic->pv_eoi, ~PV_EOI_BIT, __ATOMIC_RELEASE);
-        apic->pv_eoi_armed = false;
+        disarm_pv_eoi(apic);
     }
 }
 
 /*
- * Armed only if the interrupt just taken is the only one in service, nobody waits for its end, and nothing else
- * is requested: then nothing can become deliverable by its end but what comes later, and local_apic_pending
- * disarms for that.
+ * Armed when a vector goes to the processor, which may take it without an exit. Only if it will be the only one in
+ * service, nobody waits for its end, and nothing else is requested: then nothing can become deliverable by its end but what
+ * comes later, and local_apic_pending disarms for that.
  */
 static void arm_pv_eoi(struct local_apic *apic, uint8_t vector)
 {
-    if (!apic->pv_eoi || bit_test(apic->tmr, vector) || requested(apic) >= 0 ||
-        apic->isr_words != 1u << vector / 32 || apic->isr[vector / 32] != 1u << vector % 32)
+    if (!apic->pv_eoi || bit_test(apic->tmr, vector) || requested(apic) >= 0 || apic->isr_words)
         return;
     __atomic_fetch_or(apic->pv_eoi, PV_EOI_BIT, __ATOMIC_RELEASE);
     apic->pv_eoi_armed = true;
@@ -378,22 +382,23 @@ int local_apic_pending(struct local_apic *apic)
 
 void local_apic_hand_out(struct local_apic *apic, uint8_t vector)
 {
+    settle_pv_eoi(apic, true);
     bit_clear(apic->irr, vector);
     if (__atomic_load_n(&apic->irr[vector / 32], __ATOMIC_RELAXED) == 0)
         word_found_empty(apic, vector / 32);
+    arm_pv_eoi(apic, vector);
 }
 
 void local_apic_hand_back(struct local_apic *apic, uint8_t vector, bool taken)
 {
     if (!taken) {
+        disarm_pv_eoi(apic);
         bit_set(apic->irr, vector);
         __atomic_fetch_or(&apic->irr_words, 1u << vector / 32, __ATOMIC_ACQ_REL);
         return;
     }
-    settle_pv_eoi(apic, true);
     apic->isr[vector / 32] |= 1u << vector % 32;
     apic->isr_words |= 1u << vector / 32;
-    arm_pv_eoi(apic, vector);
 }
 
 void local_apic_accept(struct local_apic *apic, uint8_t vector)

@@ -74,20 +74,22 @@ struct local_apic {
     uint64_t icr;
     uint32_t lvt[6]; /* enum apic_lvt */
     uint32_t timer_initial, timer_divide;
-    uint64_t timer_start_tsc; /* host TSC at which the count began */
-    uint64_t deadline_guest;  /* IA32_TSC_DEADLINE as the guest wrote it, 0: off */
-    uint64_t deadline_tsc;    /* host TSC at which the timer fires, DEADLINE_NEVER: off */
-    uint64_t tsc_offset;      /* guest TSC = host TSC + offset */
+    uint64_t timer_start_tsc;   /* host TSC at which the count began */
+    uint64_t deadline_guest;    /* IA32_TSC_DEADLINE as the guest wrote it, 0: off */
+    uint64_t deadline_tsc;      /* host TSC at which the timer fires, DEADLINE_NEVER: off */
+    uint64_t tsc_offset;        /* guest TSC = host TSC + offset */
     uint32_t isr[8], isr_words; /* bit n of isr_words: isr[n] is not 0 */
-    uint32_t irr[8];        /* atomic */
-    uint32_t irr_words;     /* atomic: bit n is set after a bit of irr[n] was, and cleared when it is found 0 */
+    uint32_t irr[8];            /* atomic */
+    uint32_t
+        irr_words; /* atomic: bit n is set after a bit of irr[n] was, and cleared when it is found 0 */
     uint32_t tmr[8];        /* atomic: 1 = level */
     uint32_t events;        /* atomic: enum local_apic_event */
     uint32_t pins;          /* atomic: 1 << enum apic_pin of those that are high */
     uint8_t startup_vector; /* of the last SIPI */
     bool bootstrap;         /* the first vCPU */
     uint32_t *pv_eoi;       /* paravirtual EOI word in guest RAM, NULL: off */
-    bool pv_eoi_armed;      /* the guest may end the one interrupt in service by its word */
+    bool
+        pv_eoi_armed; /* the guest may end the one interrupt in service, or on its way there, by its word */
 };
 
 void local_apic_init(struct local_apic *apic, uint32_t id,

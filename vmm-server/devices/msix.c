@@ -48,9 +48,17 @@ static uint32_t control(const struct msix *msix)
     return pci_function_get(msix->function, msix->capability + CONTROL, 2);
 }
 
-bool msix_is_enabled(const struct msix *msix)
+static void send(struct msix *msix, const struct msix_entry *entry)
 {
-    return (control(msix) & CONTROL_ENABLE) != 0;
+    const struct pci_message message = {entry->address, entry->data};
+    msix->function->bus->send(msix->function->bus, &message);
+}
+
+/* May a message go out that its own entry does not mask? */
+static bool is_open(const struct msix *msix, uint32_t control)
+{
+    return (control & (CONTROL_ENABLE | CONTROL_MASK)) == CONTROL_ENABLE &&
+           pci_function_is_master(msix->function);
 }
 
 /* Sends what is pending, if it may now. */
@@ -58,20 +66,25 @@ static void settle(struct msix *msix, unsigned vector)
 {
     const struct msix_entry *entry = &msix->entries[vector];
     if (!(msix->pending >> vector & 1) || entry->control & ENTRY_MASKED ||
-        (control(msix) & (CONTROL_ENABLE | CONTROL_MASK)) != CONTROL_ENABLE ||
-        !pci_function_is_master(msix->function))
+        !is_open(msix, control(msix)))
         return;
     msix->pending &= ~(1ull << vector);
-    const struct pci_message message = {entry->address, entry->data};
-    msix->function->bus->send(msix->function->bus, &message);
+    send(msix, entry);
 }
 
-void msix_send(struct msix *msix, unsigned vector)
+bool msix_send(struct msix *msix, unsigned vector)
 {
-    if (vector >= msix->vectors || !msix_is_enabled(msix))
-        return;
-    msix->pending |= 1ull << vector;
-    settle(msix, vector);
+    uint32_t now = control(msix);
+    if (!(now & CONTROL_ENABLE))
+        return false;
+    if (vector >= msix->vectors)
+        return true;
+    const struct msix_entry *entry = &msix->entries[vector];
+    if (entry->control & ENTRY_MASKED || !is_open(msix, now))
+        msix->pending |= 1ull << vector;
+    else
+        send(msix, entry);
+    return true;
 }
 
 void msix_written(struct msix *msix)

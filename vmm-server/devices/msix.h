@@ -31,9 +31,8 @@ bool msix_table_write(struct msix *msix, uint64_t offset, unsigned size_bytes, u
 bool msix_pending_read(struct msix *msix, uint64_t offset, unsigned size_bytes, uint64_t *value);
 /* To be called when the guest has written to the function's configuration (pci_function.written). */
 void msix_written(struct msix *msix);
-/* Does the function interrupt by messages, and not by INTx? */
-bool msix_is_enabled(const struct msix *msix);
-/* Sends a vector's message, or remembers it while it is masked. A vector beyond the table: nothing. */
-void msix_send(struct msix *msix, unsigned vector);
+/* Sends a vector's message, or remembers it while it is masked. A vector beyond the table: nothing. False, and nothing is
+ * done: the function does not interrupt by messages, but by INTx. */
+bool msix_send(struct msix *msix, unsigned vector);
 
 #endif

@@ -326,13 +326,9 @@ static void config_written(struct pci_function *function, unsigned at, unsigned 
 static bool send_message(struct virtio_device *device, unsigned queue)
 {
     struct virtio_pci *pci = device->transport;
-    if (!msix_is_enabled(&pci->msix))
-        return false;
-    uint16_t vector =
-        queue == VIRTIO_MESSAGE_CONFIG ? pci->config_vector : pci->queue_vectors[queue];
-    if (vector != VIRTIO_PCI_NO_VECTOR)
-        msix_send(&pci->msix, vector);
-    return true;
+    /* VIRTIO_PCI_NO_VECTOR is beyond the table. */
+    return msix_send(&pci->msix, queue == VIRTIO_MESSAGE_CONFIG ? pci->config_vector
+                                                                : pci->queue_vectors[queue]);
 }
 
 /* ---- putting it together ----------------------------------------------------------------------------------------- */
