@@ -83,7 +83,7 @@ enum svm_tlb_control { SVM_FLUSH_NONE = 0, SVM_FLUSH_ALL = 1, SVM_FLUSH_GUEST = 
 /* Exit codes with a meaning beyond their place in svm_exit.c's table (APM 2, appendix C). */
 enum svm_exit {
     SVM_EXIT_CR_WRITE = 0x10, SVM_EXIT_DR_READ = 0x20, SVM_EXIT_DR_WRITE = 0x30,
-    SVM_EXIT_EXCEPTION = 0x40, SVM_EXIT_INTERCEPT = 0x60, /* of word 0, by bits */ SVM_EXIT_CR0_SELECTIVE = 0x65, SVM_EXIT_DESCRIPTOR = 0x66,
+    SVM_EXIT_EXCEPTION = 0x40, SVM_EXIT_INTERCEPT = 0x60, /* of word 0, by bits */ SVM_EXIT_INTR = 0x60, SVM_EXIT_CR0_SELECTIVE = 0x65, SVM_EXIT_DESCRIPTOR = 0x66,
     SVM_EXIT_VINTR = 0x64, SVM_EXIT_IRET = 0x74, SVM_EXIT_IOIO = 0x7b, SVM_EXIT_MSR = 0x7c,
     SVM_EXIT_NESTED_FAULT = 0x400,
 };

@@ -303,6 +303,8 @@ static _Noreturn __attribute__((noinline)) void exited_slowly(struct vcpu *vcpu)
     }
     if (vmcb->exit_event & VCPU_EVENT_VALID || vcpu->pending_event)
         note_cut_event(vcpu);
+    if (vmcb->exit_code == SVM_EXIT_INTR && !svm->iret_steps)
+        vcpu_exited(vcpu, &exit); /* the host's: it says nothing of the guest */
     if (!svm->iret_steps || !note_step(svm))
         svm_decode(vcpu, vmcb->exit_code, &exit);
     vcpu_special_set(vcpu, SPECIAL_BACKEND, svm->iret_steps ? SPECIAL_BACKEND : 0);
