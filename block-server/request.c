@@ -292,17 +292,13 @@ static void read(struct request *request)
 
 /* ---- */
 
-/* The request goes on where it is. */
-static void step(struct request *request)
+static __attribute__((noinline)) void step_but_read(struct request *request)
 {
     const struct volume *volume = request->client->volume;
     bool to_disk = volume->disk && volume->plan->access == PLAN_ACCESS_READ_WRITE;
     bool flushes = to_disk && volume->disk->flushes;
     uint32_t left = request->sectors - request->done;
-    if (request->operation == BLOCK_READ) {
-        read(request);
-    } else if (request->operation == BLOCK_FLUSH ||
-               (left == 0 && request->flags & BLOCK_FUA && flushes)) {
+    if (request->operation == BLOCK_FLUSH || (left == 0 && request->flags & BLOCK_FUA && flushes)) {
         request->flushing = true;
         if (flushes)
             other(request, volume->disk, BLOCK_FLUSH, 0, 0);
@@ -318,6 +314,15 @@ static void step(struct request *request)
         other(request, volume->disk, request->operation,
               volume->first + request->sector + request->done, left);
     }
+}
+
+/* The request goes on where it is. */
+static void step(struct request *request)
+{
+    if (request->operation == BLOCK_READ)
+        read(request);
+    else
+        step_but_read(request);
 }
 
 void request_start(struct request *request)

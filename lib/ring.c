@@ -2,6 +2,8 @@
 
 #include "string.h"
 
+#define MOVES_MAX 64u /* bytes that are copied without a loop */
+
 void ring_join_writer(struct ring *ring, void *shared, uint32_t size)
 {
     struct ring_shared *header = shared;
@@ -35,36 +37,69 @@ size_t ring_filled(struct ring *ring)
     return distance(ring, &ring->shared->written, true);
 }
 
-/* What lies before the end of the memory, and what goes on at its beginning. */
-static size_t first_part(const struct ring *ring, size_t size_bytes)
+/* How much lies in one piece from the position on. */
+static size_t to_end(const struct ring *ring)
 {
-    size_t to_end = ring->size - (ring->position & (ring->size - 1));
-    return size_bytes < to_end ? size_bytes : to_end;
+    return ring->size - (ring->position & (ring->size - 1));
+}
+
+static uint8_t *place(const struct ring *ring)
+{
+    return &ring->shared->data[ring->position & (ring->size - 1)];
+}
+
+/* Short records of a size that the compiler knows take a few moves. What is copied is not read a second time. */
+static inline __attribute__((always_inline)) void copy(void *to, const void *from,
+                                                       size_t size_bytes)
+{
+    if (__builtin_constant_p(size_bytes) && size_bytes <= MOVES_MAX)
+        __builtin_memcpy(to, from, size_bytes);
+    else
+        memcpy(to, from, size_bytes);
+    __asm__ volatile("" : : : "memory");
+}
+
+/* As much as there is room for, around the end. */
+static __attribute__((noinline)) size_t write_around(struct ring *ring, const void *data,
+                                                     size_t size_bytes, size_t room)
+{
+    size_t first = to_end(ring);
+    size_bytes = size_bytes < room ? size_bytes : room;
+    first = first < size_bytes ? first : size_bytes;
+    memcpy(place(ring), data, first);
+    memcpy(ring->shared->data, (const uint8_t *)data + first, size_bytes - first);
+    return size_bytes;
 }
 
 size_t ring_write(struct ring *ring, const void *data, size_t size_bytes)
 {
     size_t room = ring_room(ring);
-    if (size_bytes > room)
-        size_bytes = room;
-    size_t first = first_part(ring, size_bytes);
-    memcpy(&ring->shared->data[ring->position & (ring->size - 1)], data, first);
-    if (first < size_bytes)
-        memcpy(ring->shared->data, (const uint8_t *)data + first, size_bytes - first);
+    if (__builtin_expect(size_bytes <= room && size_bytes <= to_end(ring), 1))
+        copy(place(ring), data, size_bytes);
+    else
+        size_bytes = write_around(ring, data, size_bytes, room);
     ring->position += (uint32_t)size_bytes;
     __atomic_store_n(&ring->shared->written, ring->position, __ATOMIC_RELEASE);
+    return size_bytes;
+}
+
+static __attribute__((noinline)) size_t peek_around(const struct ring *ring, void *data,
+                                                    size_t size_bytes, size_t filled)
+{
+    size_t first = to_end(ring);
+    size_bytes = size_bytes < filled ? size_bytes : filled;
+    first = first < size_bytes ? first : size_bytes;
+    memcpy(data, place(ring), first);
+    memcpy((uint8_t *)data + first, ring->shared->data, size_bytes - first);
     return size_bytes;
 }
 
 size_t ring_peek(struct ring *ring, void *data, size_t size_bytes)
 {
     size_t filled = ring_filled(ring);
-    if (size_bytes > filled)
-        size_bytes = filled;
-    size_t first = first_part(ring, size_bytes);
-    memcpy(data, &ring->shared->data[ring->position & (ring->size - 1)], first);
-    if (first < size_bytes)
-        memcpy((uint8_t *)data + first, ring->shared->data, size_bytes - first);
+    if (__builtin_expect(size_bytes > filled || size_bytes > to_end(ring), 0))
+        return peek_around(ring, data, size_bytes, filled);
+    copy(data, place(ring), size_bytes);
     return size_bytes;
 }
 

@@ -378,15 +378,16 @@ static _Noreturn __attribute__((noinline)) void call_prepared(struct capability 
     if (deadline == DEADLINE_POLL || vcpu->object.owner != caller->task)
         call_slowly(cap, tag, w0, 0, w2, w3);
     bool possible = w0 && event_possible(vcpu, w0, 0, (uint32_t)flags);
+    bool event = (flags & ~(uint64_t)VCPU_SET_RIP) | w0; /* without, nothing is left of the last: special is 0 */
     /* The most frequent kind, an external interrupt or a window for one, needs no more than this. */
-    if ((!(flags & ~(uint64_t)(VCPU_SET_RIP | VCPU_EXIT_INTERRUPTIBLE)) && (!w0 || (is_external(w0) && possible))) ||
-        ((flags & ~(uint64_t)VCPU_SET_RIP) == VCPU_EVENT_WAITS && is_external(w0))) {
+    if (event && ((!(flags & ~(uint64_t)(VCPU_SET_RIP | VCPU_EXIT_INTERRUPTIBLE)) && (!w0 || (is_external(w0) && possible))) ||
+        ((flags & ~(uint64_t)VCPU_SET_RIP) == VCPU_EVENT_WAITS && is_external(w0)))) {
         vcpu->flags = flags & WINDOW_FLAGS;
         vcpu->pending_event = possible ? w0 : 0;
         vcpu->waiting = possible ? 0 : w0;
         vcpu->event_outcome = possible ? VCPU_EVENT_NOT_TRIED : VCPU_EVENT_NONE;
         vcpu_special_set(vcpu, SPECIAL_CALL, vcpu->flags || w0 ? SPECIAL_CALL : 0);
-    } else if (prepare(vcpu, flags, w0, 0, &refused)) {
+    } else if (event && prepare(vcpu, flags, w0, 0, &refused)) {
         call_slowly(cap, tag, w0, 0, w2, w3);
     }
     if (caller->attention || deadline < cpu->armed_deadline)
