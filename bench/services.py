@@ -36,8 +36,8 @@ NETWORK_LOADS = {
 }
 
 
-def files():
-    return {**linux.files(), "initrd": os.path.join(linux.GUESTS, "linux", "initrd-disk")}
+def files(initrd="initrd-disk"):
+    return {**linux.files(), "initrd": os.path.join(linux.GUESTS, "linux", initrd)}
 
 
 def programs():
@@ -75,14 +75,27 @@ def server_memory(info):
         linux.kibibytes(r"kernel +(\d+) of \d+ KiB used", info)
 
 
+def disk_on(board, initrd, progress):
+    """The marks of all loads on a board, and what is said of the server: the way of requests is the same on both boards,
+    but only a pc's virtio interrupts by messages, which its guest need not acknowledge."""
+    run = script(command for command, _ in DISK_LOADS.values())
+    conf = "volume data { disk 0 }\n" + guest("one", run, f"board {board}\n    disk data")
+    marks, _, (memory,) = linux.counted(f"disk-{board}", conf, [("one", "BENCH-DONE")], files(initrd), progress,
+                                        ["info block-server"], disk_options())
+    return marks, memory
+
+
 def disk(add, progress):
-    conf = "volume data { disk 0 }\n" + guest("one", script(command for command, _ in DISK_LOADS.values()), "disk data")
-    marks, _, (memory,) = linux.counted("disk", conf, [("one", "BENCH-DONE")], files(), progress, ["info block-server"],
-                                        disk_options())
+    marks, memory = disk_on("pc", "initrd-pc-cloud", progress)
     host = dict(zip(DISK_LOADS, between(marks, linux.Mark.host)))
+    marks_lean, _ = disk_on("lean", "initrd-disk", progress)
+    lean = dict(zip(DISK_LOADS, between(marks_lean, linux.Mark.host)))
     entries = dict(zip(DISK_LOADS, between(marks, lambda mark: mark.entries)))
     add("blk_read_64k_host", round(host["read_64k"] / READS), "instructions", "64 KiB, sequential, direct, one at a time")
     add("blk_read_4k_host", round(host["read_4k"] / READS), "instructions", "4 KiB, random, direct, one at a time")
+    for size in ["64k", "4k"]:
+        add(f"blk_read_{size}_lean_host", round(lean[f"read_{size}"] / READS), "instructions",
+            "the same on a lean board, whose guest acknowledges each interrupt by an exit")
     add("blk_exits_per_request", entries["in_flight"] / DISK_LOADS["in_flight"][1], "count",
         f"VM entries, 4 KiB, random, {DEPTH} in flight")
     add("blk_in_flight_host", round(host["in_flight"] / DISK_LOADS["in_flight"][1]), "instructions",
