@@ -22,7 +22,16 @@ struct device_timer {
     uint64_t deadline_tsc; /* DEADLINE_NEVER: off */
     void (*expired)(struct device_timer *timer);
     struct device_timer *next; /* the machine's list */
+    uint64_t *first;           /* the machine's: no timer expires before */
 };
+
+/* With the machine's lock, once the machine has the timer. Another vCPU's thread than the first kicks that one. */
+static inline void device_timer_set(struct device_timer *timer, uint64_t deadline_tsc)
+{
+    timer->deadline_tsc = deadline_tsc;
+    if (timer->first && deadline_tsc < *timer->first)
+        __atomic_store_n(timer->first, deadline_tsc, __ATOMIC_RELAXED);
+}
 
 struct device_host {
     struct bus *ports;

@@ -121,6 +121,7 @@ static void add_timer(struct device_host *host, struct device_timer *timer)
 {
     struct machine *machine = CONTAINER(host, struct machine, host);
     timer->next = machine->timers;
+    timer->first = &machine->first_timer; /* 0 at first: all are looked at */
     machine->timers = timer;
 }
 
@@ -186,27 +187,20 @@ void machine_attend(struct machine *machine, uint64_t bits)
         machine_devices_attend(machine, bits);
 }
 
-/* Without the lock: who sets a timer while the first vCPU's thread looks kicks it. */
-static inline uint64_t first_deadline(const struct machine *machine)
-{
-    uint64_t first = DEADLINE_NEVER;
-    for (const struct device_timer *timer = machine->timers; timer; timer = timer->next) {
-        uint64_t deadline = __atomic_load_n(&timer->deadline_tsc, __ATOMIC_RELAXED);
-        first = deadline < first ? deadline : first;
-    }
-    return first;
-}
-
+/* Without the lock as long as none expires: who sets a timer while the first vCPU's thread looks kicks it. */
 uint64_t machine_timers(struct machine *machine, uint64_t now)
 {
-    uint64_t first = first_deadline(machine);
+    uint64_t first = __atomic_load_n(&machine->first_timer, __ATOMIC_RELAXED);
     if (first > now)
         return first;
     lock_take(&machine->lock);
+    first = DEADLINE_NEVER;
     for (struct device_timer *timer = machine->timers; timer; timer = timer->next)
         if (timer->deadline_tsc <= now)
             timer->expired(timer);
-    first = first_deadline(machine);
+    for (const struct device_timer *timer = machine->timers; timer; timer = timer->next)
+        first = timer->deadline_tsc < first ? timer->deadline_tsc : first;
+    __atomic_store_n(&machine->first_timer, first, __ATOMIC_RELAXED);
     lock_give(&machine->lock);
     return first;
 }

@@ -87,6 +87,7 @@ struct machine {
     struct guest_memory memory;
     struct device_host host;
     struct device_timer *timers;
+    uint64_t first_timer; /* none expires before; perhaps later */
     struct ioapic ioapic;
     struct uart uart;                     /* console uart */
     struct virtio_console virtio_console; /* console virtio */

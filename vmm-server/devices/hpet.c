@@ -139,14 +139,14 @@ static void update(struct hpet *hpet)
         if (timer->config & TIMER_ENABLE && timer->armed_for < next)
             next = timer->armed_for;
     }
-    hpet->timer.deadline_tsc = DEADLINE_NEVER;
+    device_timer_set(&hpet->timer, DEADLINE_NEVER);
     if (!(hpet->config & CONFIG_ENABLE) || next == DEADLINE_NEVER)
         return;
     /* A period of a few ticks must not leave the guest without time to run in. */
     if (next < now + SHORTEST)
         next = now + SHORTEST;
     uint64_t tsc = rate_tsc(&hpet->rate, next - now);
-    hpet->timer.deadline_tsc = hpet->host->now() + tsc;
+    device_timer_set(&hpet->timer, hpet->host->now() + tsc);
 }
 
 static void expired(struct device_timer *timer)

@@ -137,13 +137,12 @@ static void arm(struct pit *pit)
 {
     const struct pit_channel *channel = &pit->channels[0];
     uint64_t now = pit->host->now(), soon = now + rate_tsc(&pit->rate, channel->initial / 2 + 1);
-    pit->timer.deadline_tsc = pit->edge == DEADLINE_NEVER ? DEADLINE_NEVER : tsc_of(pit, pit->edge);
-    if (pit->owed && soon < pit->timer.deadline_tsc)
-        pit->timer.deadline_tsc = soon;
+    uint64_t deadline = pit->edge == DEADLINE_NEVER ? DEADLINE_NEVER : tsc_of(pit, pit->edge);
+    if (pit->owed && soon < deadline)
+        deadline = soon;
     /* A period of a few ticks must not leave the guest without time to run in. */
     soon = now + rate_tsc(&pit->rate, SHORTEST);
-    if (pit->timer.deadline_tsc < soon)
-        pit->timer.deadline_tsc = soon;
+    device_timer_set(&pit->timer, deadline < soon ? soon : deadline);
 }
 
 /* Channel 0 is programmed anew. */

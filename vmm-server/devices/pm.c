@@ -63,9 +63,10 @@ static void update(struct pm *pm)
     if (overflows != pm->overflows)
         pm->status |= EVENT_TIMER;
     pm->overflows = overflows;
-    pm->timer.deadline_tsc = pm->enable & EVENT_TIMER
-                                 ? pm->epoch_tsc + rate_tsc(&pm->rate, (overflows + 1) << CARRY_BIT)
-                                 : DEADLINE_NEVER;
+    device_timer_set(&pm->timer,
+                     pm->enable & EVENT_TIMER
+                         ? pm->epoch_tsc + rate_tsc(&pm->rate, (overflows + 1) << CARRY_BIT)
+                         : DEADLINE_NEVER);
     pm->sci->set(pm->sci, pm->control & CONTROL_ACPI &&
                               (pm->status & pm->enable || pm->gpe_status & pm->gpe_enable));
 }

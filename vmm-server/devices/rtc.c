@@ -261,7 +261,7 @@ static void arm(struct rtc *rtc)
         at = tsc_of_second(rtc, next_alarm(rtc, rtc->settled_second + 1));
         deadline = at < deadline ? at : deadline;
     }
-    rtc->timer.deadline_tsc = deadline;
+    device_timer_set(&rtc->timer, deadline);
 }
 
 static void expired(struct device_timer *timer)

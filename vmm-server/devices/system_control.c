@@ -38,7 +38,7 @@ enum {
 static void stop_waiting(struct device_timer *timer)
 {
     struct system_control *control = CONTAINER(timer, struct system_control, timer);
-    timer->deadline_tsc = DEADLINE_NEVER;
+    device_timer_set(timer, DEADLINE_NEVER);
     control->waits = false;
     control->pit->host->hold(control->pit->host, false);
 }
@@ -51,7 +51,7 @@ static void wait_for_output(struct system_control *control)
     if (rises == DEADLINE_NEVER || control->waits || control->looks++ < LOOKS_FREE)
         return;
     uint64_t end = now + host->tsc_khz / WAITS_A_MS;
-    control->timer.deadline_tsc = rises < end ? rises : end;
+    device_timer_set(&control->timer, rises < end ? rises : end);
     control->waits = true;
     host->hold(host, true);
 }

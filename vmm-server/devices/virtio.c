@@ -107,6 +107,11 @@ bool virtio_has_feature(const struct virtio_device *device, unsigned bit)
     return device->driver_features >> bit & 1;
 }
 
+bool virtio_has_event_index(const struct virtio_device *device)
+{
+    return virtio_has_feature(device, FEATURE_EVENT_INDEX);
+}
+
 static bool usable(const struct virtio_device *device)
 {
     return (device->status & (STATUS_DRIVER_OK | STATUS_FEATURES_OK | STATUS_NEEDS_RESET)) ==
@@ -219,7 +224,7 @@ static void store16(uint8_t *at, uint16_t value)
 
 static bool event_index(const struct virtio_queue *queue)
 {
-    return virtio_has_feature(queue->device, FEATURE_EVENT_INDEX);
+    return virtio_has_event_index(queue->device);
 }
 
 /* Where we say when the driver shall ring (2.7.10), and where it says when we shall (2.7.7). */

@@ -148,6 +148,8 @@ void virtio_config_changed(struct virtio_device *device);
 /* The driver broke a rule: `why` goes to the log. */
 void virtio_fail(struct virtio_device *device, const char *why);
 bool virtio_has_feature(const struct virtio_device *device, unsigned bit);
+/* Its driver and we say in the rings at which place the other is to be told (2.7.10). */
+bool virtio_has_event_index(const struct virtio_device *device);
 void virtio_dump(const struct virtio_device *device, struct sink *sink);
 
 #endif

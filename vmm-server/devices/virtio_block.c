@@ -419,6 +419,8 @@ static void resized(struct disk *disk)
 static void hold_a_poller(struct virtio_block *block)
 {
     const struct disk *disk = &block->disk;
+    if (!block->waits && virtio_has_event_index(&block->device))
+        return; /* such a driver's rings say nothing of it */
     bool wait = disk->first != DISK_NONE && !disk->forgotten &&
                 virtio_queue_is_polled(&block->device.queues[block->requests[disk->first].queue]);
     if (wait == block->waits)

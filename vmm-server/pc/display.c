@@ -67,7 +67,7 @@ static void look_again(struct display *display)
     display->quiet = 0;
     if (display->timer.deadline_tsc != DEADLINE_NEVER)
         return;
-    display->timer.deadline_tsc = ticks() + (uint64_t)LOOK_MS * task->tsc_khz;
+    device_timer_set(&display->timer, ticks() + (uint64_t)LOOK_MS * task->tsc_khz);
     machine_kick(display->machine, 0);
 }
 
@@ -82,12 +82,12 @@ static void look(struct device_timer *timer)
     bool last = display->quiet == QUIET_MAX;
     if (last)
         vga_watch(&display->vga); /* first: what comes after this look is told */
-    timer->deadline_tsc = ticks() + (uint64_t)LOOK_MS * task->tsc_khz;
+    device_timer_set(timer, ticks() + (uint64_t)LOOK_MS * task->tsc_khz);
     settle_keys(display);
     if (vga_text_refresh(&display->text) || display->typed || display->escape)
         display->quiet = 0;
     else if (last)
-        timer->deadline_tsc = DEADLINE_NEVER;
+        device_timer_set(timer, DEADLINE_NEVER);
     else
         display->quiet++;
 }
