@@ -187,14 +187,10 @@ void machine_attend(struct machine *machine, uint64_t bits)
         machine_devices_attend(machine, bits);
 }
 
-/* Without the lock as long as none expires: who sets a timer while the first vCPU's thread looks kicks it. */
-uint64_t machine_timers(struct machine *machine, uint64_t now)
+static __attribute__((noinline)) uint64_t expire_timers(struct machine *machine, uint64_t now)
 {
-    uint64_t first = __atomic_load_n(&machine->first_timer, __ATOMIC_RELAXED);
-    if (first > now)
-        return first;
+    uint64_t first = DEADLINE_NEVER;
     lock_take(&machine->lock);
-    first = DEADLINE_NEVER;
     for (struct device_timer *timer = machine->timers; timer; timer = timer->next)
         if (timer->deadline_tsc <= now)
             timer->expired(timer);
@@ -203,6 +199,13 @@ uint64_t machine_timers(struct machine *machine, uint64_t now)
     __atomic_store_n(&machine->first_timer, first, __ATOMIC_RELAXED);
     lock_give(&machine->lock);
     return first;
+}
+
+/* Without the lock as long as none expires: who sets a timer while the first vCPU's thread looks kicks it. */
+uint64_t machine_timers(struct machine *machine, uint64_t now)
+{
+    uint64_t first = __atomic_load_n(&machine->first_timer, __ATOMIC_RELAXED);
+    return first > now ? first : expire_timers(machine, now);
 }
 
 /* ---- accesses -------------------------------------------------------------------------------------------------- */

@@ -191,13 +191,14 @@ _Noreturn void ipc_fast_call(uint64_t target, uint64_t tag, uint64_t w0, uint64_
     struct thread *caller = cpu->current, *receiver;
     struct capability *cap = capability_lookup(&caller->task->capabilities, target);
 
-    if (likely((tag & TAG_SIMPLE_MASK) <= SIMPLE_MESSAGE_WORDS) &&
-        likely((receiver = call_partner(cpu, caller, cap, 0)) != NULL)) {
-        begin_call(cpu, caller, (struct endpoint *)cap->object, receiver);
-        leave_with_message(receiver, cap->badge, tag, w0, w1, w2, w3);
+    if (likely((tag & TAG_SIMPLE_MASK) <= SIMPLE_MESSAGE_WORDS)) {
+        if (likely((receiver = call_partner(cpu, caller, cap, 0)) != NULL)) {
+            begin_call(cpu, caller, (struct endpoint *)cap->object, receiver);
+            leave_with_message(receiver, cap->badge, tag, w0, w1, w2, w3);
+        }
+        if (cap->type == OBJECT_VCPU && cap->rights & RIGHT_SEND)
+            vcpu_call_fast(cap, tag, w0, w1, w2, w3);
     }
-    if (cap->type == OBJECT_VCPU && cap->rights & RIGHT_SEND)
-        vcpu_call_fast(cap, tag, w0, w1, w2, w3);
     caller->registers.rax = IPC_RAX(IPC_CALL);
     long_call(target, tag, w0, w1, w2, w3);
 }

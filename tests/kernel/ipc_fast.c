@@ -234,6 +234,66 @@ TEST(ipc_fast_bound_late, "so do bits that the notification had when it was boun
     EXPECT(pair.server->out[0], ORIGIN_NOTIFICATION);
 }
 
+enum { LABEL_SLEEP = 9, LABEL_RAISE = 10 };
+
+/* in[0]: endpoint, in[3]: its bound notification, in[4]: an endpoint where nobody sends. Answers nobody; step counts what came,
+ * `message` is the last. */
+static void waiting_server(struct worker *worker)
+{
+    for (;;) {
+        worker->message = message_wait(worker->in[0], DEADLINE_NEVER);
+        worker->step++;
+        if (TAG_ORIGIN(worker->message.tag) != ORIGIN_MESSAGE)
+            continue;
+        if (TAG_LABEL(worker->message.tag) == LABEL_SLEEP)
+            message_wait(worker->in[4], DEADLINE_NEVER);
+        if (TAG_LABEL(worker->message.tag) == LABEL_RAISE)
+            notification_signal(worker->in[3], 6);
+    }
+}
+
+static struct worker *waiting_server_new(cap_slot_t endpoint, cap_slot_t notification)
+{
+    struct worker *server = worker_go(NULL, 0, PRIORITY_HIGH, waiting_server, endpoint);
+    server->in[3] = notification;
+    server->in[4] = endpoint_new(0);
+    EXPECT_OK(
+        sys_control(server->thread.thread, CONTROL_THREAD_BIND_NOTIFICATION, notification, 0, 0, 0).status);
+    EXPECT_OK(notification_signal(notification, 5));
+    EXPECT(server->step, 1);
+    return server;
+}
+
+TEST(ipc_wait_bound, "a thread with a notification waits as others do: bits and messages end it, those that came before too")
+{
+    cap_slot_t endpoint = endpoint_new(0), notification = notification_new(0);
+    struct worker *server = waiting_server_new(endpoint, notification);
+    EXPECT(server->message.w[0], 5);
+    EXPECT(thread_state(server->thread.thread), INSPECT_THREAD_RECEIVING);
+    EXPECT_OK(message_send(endpoint, TAG(LABEL_RAISE, 1, 0), sent, far_deadline()));
+    EXPECT(server->step, 3);
+    EXPECT(TAG_ORIGIN(server->message.tag), ORIGIN_NOTIFICATION);
+    EXPECT(server->message.badge, 0);
+    EXPECT(server->message.w[0], 6);
+    EXPECT_OK(message_send(endpoint, TAG(LABEL_SLEEP, 1, 0), sent, far_deadline()));
+    struct worker *sender = worker_go(NULL, 0, PRIORITY_HIGH, send_once, endpoint);
+    EXPECT(thread_state(sender->thread.thread), INSPECT_THREAD_SENDING);
+    EXPECT_OK(notification_signal(notification, 1));
+    worker_join(sender);
+    EXPECT_OK(sender->message.status);
+    EXPECT(server->step, 5);
+    EXPECT(TAG_ORIGIN(server->message.tag), ORIGIN_MESSAGE);
+}
+
+TEST(ipc_wait_bound_forgets, "and its callers are let go when it waits without an answer")
+{
+    cap_slot_t endpoint = endpoint_new(0);
+    struct worker *server = waiting_server_new(endpoint, notification_new(0));
+    EXPECT_STATUS(message_call(endpoint, TAG(1, 1, 0), sent, far_deadline()).status, STATUS_PEER_GONE);
+    EXPECT(server->step, 2);
+    EXPECT(thread_state(server->thread.thread), INSPECT_THREAD_RECEIVING);
+}
+
 /* in[0]: endpoint. Answers calls; what comes with label 99 is a lot of work, and out[0] says when it is done. */
 static void working_server(struct worker *worker)
 {

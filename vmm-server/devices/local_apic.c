@@ -380,31 +380,42 @@ int local_apic_pending(struct local_apic *apic)
     return ((uint32_t)vector & 0xf0) > (apic_priority(apic) & 0xf0) ? vector : -1;
 }
 
-void local_apic_hand_out(struct local_apic *apic, uint8_t vector)
+static inline void take_request(struct local_apic *apic, uint8_t vector)
 {
-    settle_pv_eoi(apic, true);
     bit_clear(apic->irr, vector);
     if (__atomic_load_n(&apic->irr[vector / 32], __ATOMIC_RELAXED) == 0)
         word_found_empty(apic, vector / 32);
     arm_pv_eoi(apic, vector);
 }
 
-void local_apic_hand_back(struct local_apic *apic, uint8_t vector, bool taken)
+static inline void begin_service(struct local_apic *apic, uint8_t vector)
 {
-    if (!taken) {
-        disarm_pv_eoi(apic);
-        bit_set(apic->irr, vector);
-        __atomic_fetch_or(&apic->irr_words, 1u << vector / 32, __ATOMIC_ACQ_REL);
-        return;
-    }
     apic->isr[vector / 32] |= 1u << vector % 32;
     apic->isr_words |= 1u << vector / 32;
 }
 
+void local_apic_hand_out(struct local_apic *apic, uint8_t vector)
+{
+    settle_pv_eoi(apic, true);
+    take_request(apic, vector);
+}
+
+void local_apic_hand_back(struct local_apic *apic, uint8_t vector, bool taken)
+{
+    if (taken) {
+        begin_service(apic, vector);
+        return;
+    }
+    disarm_pv_eoi(apic);
+    bit_set(apic->irr, vector);
+    __atomic_fetch_or(&apic->irr_words, 1u << vector / 32, __ATOMIC_ACQ_REL);
+}
+
 void local_apic_accept(struct local_apic *apic, uint8_t vector)
 {
-    local_apic_hand_out(apic, vector);
-    local_apic_hand_back(apic, vector, true);
+    settle_pv_eoi(apic, true);
+    take_request(apic, vector);
+    begin_service(apic, vector);
 }
 
 uint32_t local_apic_events(struct local_apic *apic)
