@@ -34,7 +34,7 @@ EXECUTE_CASES = 100_000
 FIXED_SEED = 1
 LINES_SHOWN = 60          # of what a failed system test says
 # About how long the long files of tests/system take: only their order matters.
-SYSTEM_SECONDS = {"partitions": 350, "guests": 300, "block": 280, "ipxe": 230, "xen": 220, "boot_kinds": 210, "uboot": 200,
+SYSTEM_SECONDS = {"partitions": 350, "guests": 300, "block": 280, "ipxe": 230, "xen": 220, "boot_kinds": 210, "uboot": 450,
                   "root": 165, "firmware": 154, "memtest": 154, "real_mode": 142, "old_disks": 140, "wire": 111, "queues": 110,
                   "services": 106, "iommu": 105, "pc": 104, "status_page": 100, "metronome": 67, "lost_writes": 65, "zoo": 65,
                   "septum": 64, "sockets": 62, "network": 45, "vmm_deaths": 43, "services_linux": 41, "mach": 32, "step": 31,
