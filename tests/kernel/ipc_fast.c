@@ -236,8 +236,7 @@ TEST(ipc_fast_bound_late, "so do bits that the notification had when it was boun
 
 enum { LABEL_SLEEP = 9, LABEL_RAISE = 10 };
 
-/* in[0]: endpoint, in[3]: its bound notification, in[4]: an endpoint where nobody sends. Answers nobody; step counts what came,
- * `message` is the last. */
+/* in[0]: endpoint, in[3]: its bound notification. Answers nobody; step counts what came, `message` is the last. */
 static void waiting_server(struct worker *worker)
 {
     for (;;) {
@@ -246,7 +245,7 @@ static void waiting_server(struct worker *worker)
         if (TAG_ORIGIN(worker->message.tag) != ORIGIN_MESSAGE)
             continue;
         if (TAG_LABEL(worker->message.tag) == LABEL_SLEEP)
-            message_wait(worker->in[4], DEADLINE_NEVER);
+            message_wait(0, DEADLINE_NEVER); /* for bits alone */
         if (TAG_LABEL(worker->message.tag) == LABEL_RAISE)
             notification_signal(worker->in[3], 6);
     }
@@ -256,7 +255,6 @@ static struct worker *waiting_server_new(cap_slot_t endpoint, cap_slot_t notific
 {
     struct worker *server = worker_go(NULL, 0, PRIORITY_HIGH, waiting_server, endpoint);
     server->in[3] = notification;
-    server->in[4] = endpoint_new(0);
     EXPECT_OK(
         sys_control(server->thread.thread, CONTROL_THREAD_BIND_NOTIFICATION, notification, 0, 0, 0).status);
     EXPECT_OK(notification_signal(notification, 5));
