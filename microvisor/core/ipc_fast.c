@@ -244,19 +244,22 @@ general:
     ipc_general(target, tag, w0, w1, w2, w3);
 }
 
-/* A wait of one who answers nobody and runs on his own context: for bits that are there already, or until somebody comes. */
+/* A wait of one who answers nobody and runs on his own context: for bits that are there already, or
+ * until somebody comes. */
 _Noreturn void ipc_fast_wait(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2,
                              uint64_t w3)
 {
     struct cpu *cpu = this_cpu();
     struct thread *caller = cpu->current;
     struct capability *cap = capability_lookup(&caller->task->capabilities, target);
-    struct endpoint *endpoint = target ? (struct endpoint *)cap->object : NULL;
+    struct endpoint *endpoint = (struct endpoint *)cap->object;
     struct notification *bound = caller->bound;
 
-    if (unlikely((caller->attention & ~(uint64_t)ATTENTION_NOTIFIED) | (cpu->switch_slow & SWITCH_SLOW_TRACE)) ||
+    if (unlikely((caller->attention & ~(uint64_t)ATTENTION_NOTIFIED) |
+                 (cpu->switch_slow & SWITCH_SLOW_TRACE)) ||
         unlikely(caller->reply_to || !bound || caller->sched != caller->own_sched) ||
-        unlikely(endpoint && (!(cap->fast & FAST_RECEIVE) || endpoint->cpu != cpu || endpoint->server != caller)))
+        unlikely(target && (!(cap->fast & FAST_RECEIVE) || endpoint->cpu != cpu ||
+                            endpoint->server != caller)))
         goto general;
     if (bound->bits) {
         caller->attention = 0;
@@ -264,13 +267,13 @@ _Noreturn void ipc_fast_wait(uint64_t target, uint64_t tag, uint64_t w0, uint64_
                            notification_take(bound), 0, 0, 0);
     }
     if (unlikely(caller->registers.rbx < cpu->armed_deadline) ||
-        unlikely(endpoint && !list_empty(&endpoint->senders)))
+        unlikely(target && !list_empty(&endpoint->senders)))
         goto general;
     caller->deadline = caller->registers.rbx;
     caller->state = THREAD_RECEIVING;
     caller->resume = RESUME_SYSRET;
     list_init(&caller->queue_link);
-    if (endpoint)
+    if (target)
         list_prepend(&endpoint->receivers, &caller->queue_link);
     sched_exit();
 

@@ -378,10 +378,12 @@ static _Noreturn __attribute__((noinline)) void call_prepared(struct capability 
     if (deadline == DEADLINE_POLL || vcpu->object.owner != caller->task)
         call_slowly(cap, tag, w0, 0, w2, w3);
     bool possible = w0 && event_possible(vcpu, w0, 0, (uint32_t)flags);
-    bool event = (flags & ~(uint64_t)VCPU_SET_RIP) | w0; /* without, nothing is left of the last: special is 0 */
+    uint64_t asked = flags & ~(uint64_t)VCPU_SET_RIP;
+    bool event = asked | w0; /* without, nothing is left of the last: special is 0 */
     /* The most frequent kind, an external interrupt or a window for one, needs no more than this. */
-    if (event && ((!(flags & ~(uint64_t)(VCPU_SET_RIP | VCPU_EXIT_INTERRUPTIBLE)) && (!w0 || (is_external(w0) && possible))) ||
-        ((flags & ~(uint64_t)VCPU_SET_RIP) == VCPU_EVENT_WAITS && is_external(w0)))) {
+    if (event &&
+        ((!(asked & ~(uint64_t)VCPU_EXIT_INTERRUPTIBLE) && (!w0 || (is_external(w0) && possible))) ||
+         (asked == VCPU_EVENT_WAITS && is_external(w0)))) {
         vcpu->flags = flags & WINDOW_FLAGS;
         vcpu->pending_event = possible ? w0 : 0;
         vcpu->waiting = possible ? 0 : w0;

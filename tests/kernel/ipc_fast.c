@@ -292,6 +292,26 @@ TEST(ipc_wait_bound_forgets, "and its callers are let go when it waits without a
     EXPECT(thread_state(server->thread.thread), INSPECT_THREAD_RECEIVING);
 }
 
+/* in[0]: nothing is there. Waits for bits first, as one whose waits are the short ones does. */
+static void astray(struct worker *worker)
+{
+    worker->out[0] = message_wait(0, DEADLINE_NEVER).w[0];
+    worker->message = message_wait(worker->in[0], DEADLINE_NEVER);
+}
+
+TEST(ipc_wait_bound_nowhere, "nor does its notification make a wait good that is for nothing")
+{
+    cap_slot_t notification = notification_new(0);
+    struct worker *worker = worker_new(NULL, 0, PRIORITY_HIGH, astray);
+    worker->in[0] = 1ull << 40;
+    EXPECT_OK(sys_control(worker->thread.thread, CONTROL_THREAD_BIND_NOTIFICATION, notification, 0, 0, 0).status);
+    worker_start(worker);
+    EXPECT_OK(notification_signal(notification, 4));
+    worker_join(worker);
+    EXPECT(worker->out[0], 4);
+    EXPECT_STATUS(worker->message.status, STATUS_BAD_CAPABILITY);
+}
+
 /* in[0]: endpoint. Answers calls; what comes with label 99 is a lot of work, and out[0] says when it is done. */
 static void working_server(struct worker *worker)
 {
