@@ -56,6 +56,6 @@ void tiny_main(const uint8_t *boot_params)
     if (says(command_line, 'n'))
         __asm__ volatile("jmp *%0" : : "r"(NOWHERE));
     if (says(command_line, 'o'))
-        __asm__ volatile("mov %0, %%rsp\n\tiretq" : : "r"(IOAPIC));
+        __asm__ volatile(".byte 0x66\n\tjmp *(%0)" : : "r"(IOAPIC)); /* of 16 bits: the vendors differ */
     ask_unknown();
 }
