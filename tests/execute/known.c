@@ -252,7 +252,9 @@ static bool null_stack(const struct trial *trial, const struct outcome *hard,
 static bool pop_segment(const struct trial *trial, const struct outcome *hard,
                         const struct outcome *soft)
 {
-    return hard->kind == soft->kind && trial->operand_bytes > 2 &&
+    bool rest_faults = hard->kind == DONE && soft->kind == FAULT &&
+                       (soft->vector == 14 || soft->vector == 17); /* of what is not read */
+    return (hard->kind == soft->kind || rest_faults) && trial->operand_bytes > 2 &&
            (trial->form->special & SELECTOR) && (trial->form->special & NO_MODRM);
 }
 
