@@ -9,7 +9,7 @@
 #define CR0_HIDDEN (CR0_CD | CR0_NW) /* guest RAM stays cached whatever the guest says */
 #define CR0_SELECTIVE 0xaull     /* MP, TS: what the selective intercept lets through */
 
-/* ---- segments: the state page's attributes have a hole in bits 8-11, the VMCB's do not ---------- */
+/* ---- attributes of segments: the state page's have a hole in bits 8-11, the VMCB's do not -------- */
 
 #define ATTRIBUTE_PRESENT 0x80u
 #define ATTRIBUTE_DPL_SHIFT 5
@@ -20,13 +20,12 @@ static struct svm_segment *segment(struct vmcb *vmcb, unsigned index)
     return &vmcb->es + (index == VCPU_LDTR ? 7 : index == VCPU_TR ? 9 : index);
 }
 
-static void write_segments(struct vmcb *vmcb, const struct vcpu_segment *from)
+static void write_attributes(struct vmcb *vmcb, const struct vcpu_segment *from)
 {
     for (unsigned i = 0; i < VCPU_SEGMENT_COUNT; i++) {
         uint32_t a = from[i].attributes;
-        uint32_t attributes = a & VCPU_SEGMENT_UNUSABLE ? 0 : (a & 0xff) | (a >> 4 & 0xf00);
-        *segment(vmcb, i) = (struct svm_segment){from[i].selector, (uint16_t)attributes,
-                                                 from[i].limit, from[i].base};
+        segment(vmcb, i)->attributes =
+            a & VCPU_SEGMENT_UNUSABLE ? 0 : (uint16_t)((a & 0xff) | (a >> 4 & 0xf00));
     }
     vmcb->cpl = from[VCPU_SS].attributes >> ATTRIBUTE_DPL_SHIFT & 3;
 }
@@ -42,12 +41,10 @@ static inline uint32_t stack_attributes(const struct vmcb *vmcb)
     return (attributes(&vmcb->ss) & ~(3u << ATTRIBUTE_DPL_SHIFT)) | (uint32_t)vmcb->cpl << ATTRIBUTE_DPL_SHIFT;
 }
 
-static void read_segments(struct vmcb *vmcb, struct vcpu_segment *to)
+static void read_attributes(struct vmcb *vmcb, struct vcpu_segment *to)
 {
-    for (unsigned i = 0; i < VCPU_SEGMENT_COUNT; i++) {
-        const struct svm_segment *from = segment(vmcb, i);
-        to[i] = (struct vcpu_segment){from->selector, 0, attributes(from), from->limit, 0, from->base};
-    }
+    for (unsigned i = 0; i < VCPU_SEGMENT_COUNT; i++)
+        to[i].attributes = attributes(segment(vmcb, i));
     to[VCPU_SS].attributes = stack_attributes(vmcb);
 }
 
@@ -199,7 +196,7 @@ void svm_write(struct vcpu *vcpu, uint32_t groups, const struct vcpu_state *from
         vcpu->guest_generation = VCPU_FLUSH;
     }
     if (groups & VCPU_GROUP_SEGMENTS)
-        write_segments(vmcb, from->segment);
+        write_attributes(vmcb, from->segment);
     if (groups & VCPU_GROUP_TIME)
         vmcb->tsc_offset = from->tsc_offset - this_cpu()->x86.tsc_offset;
     if (groups & (VCPU_GROUP_POLICY | VCPU_GROUP_CONTROL))
@@ -248,7 +245,7 @@ void svm_read(struct vcpu *vcpu, uint32_t groups, struct vcpu_state *to)
         memset(to->pdpte, 0, sizeof(to->pdpte)); /* the processor reads them from memory */
     }
     if (groups & VCPU_GROUP_SEGMENTS)
-        read_segments(vmcb, to->segment);
+        read_attributes(vmcb, to->segment);
     if (groups & VCPU_GROUP_TIME)
         to->tsc_offset = vmcb->tsc_offset + this_cpu()->x86.tsc_offset;
 }

@@ -18,7 +18,7 @@ struct vcpu_limits vcpu_limits;
 
 #define EFER_FFXSR (1ull << 14)
 #define RFLAGS_ONE 2ull
-#define SEGMENT_RESERVED 0xfffe0f00u
+#define SEGMENT_ATTRIBUTES 0x1f0ffu
 #define XCR0_X87 1ull
 #define XCR0_SSE 2ull
 #define XCR0_AVX 4ull
@@ -45,15 +45,23 @@ struct vcpu_limits vcpu_limits;
 #define CANONICAL UINT64_MAX, LIMIT_CANONICAL
 #define BITS(mask) (mask), 0
 #define LIMIT(which) UINT64_MAX, offsetof(struct vcpu_limits, which)
-#define REGISTER(group, member, legal, kept, vmx, svm, init)                                       \
+#define ROW(group, member, kept, vmx, svm, init, ...)                                              \
     {VCPU_GROUP_##group, offsetof(struct vcpu_state, member),                                      \
-     sizeof(((struct vcpu_state *)0)->member), kept, vmx, svm, legal, init},
+     sizeof(((struct vcpu_state *)0)->member), kept, vmx, svm, init, __VA_ARGS__},
+#define REGISTER(group, member, legal, kept, vmx, svm, init)                                       \
+    ROW(group, member, kept, vmx, svm, init, legal)
+#define PART(i, member, legal, field, svm, init)                                                   \
+    ROW(SEGMENTS, segment[i].member, NOWHERE, FIELD(field) + 2 * (i), svm, init, legal)
+#define SEGMENT(index, vmcb, selector_init, attributes_init, base_init)                            \
+    PART(VCPU_##index, selector, ANY, SELECTOR, VMCB(vmcb.selector), selector_init)                \
+    PART(VCPU_##index, attributes, BITS(SEGMENT_ATTRIBUTES), RIGHTS, NOWHERE, attributes_init)     \
+    PART(VCPU_##index, limit, ANY, LIMIT, VMCB(vmcb.limit), 0xffff)                                \
+    PART(VCPU_##index, base, CANONICAL, BASE, VMCB(vmcb.base), base_init)
 
 static const struct vcpu_register {
     uint16_t group, member, size, kept, vmx, svm;
-    uint64_t bits;
+    uint64_t init, bits;
     uint64_t limit; /* LIMIT_CANONICAL, or where in vcpu_limits, or 0 */
-    uint64_t init;
 } registers[] = {
 #include "virt/registers.def"
 };
@@ -65,12 +73,16 @@ static const struct vcpu_register {
 
 static uint64_t get(const void *place, unsigned size)
 {
-    return size == sizeof(uint32_t) ? *(const uint32_t *)place : *(const uint64_t *)place;
+    return size == sizeof(uint16_t)   ? *(const uint16_t *)place
+           : size == sizeof(uint32_t) ? *(const uint32_t *)place
+                                      : *(const uint64_t *)place;
 }
 
 static void put(void *place, unsigned size, uint64_t value)
 {
-    if (size == sizeof(uint32_t))
+    if (size == sizeof(uint16_t))
+        *(uint16_t *)place = (uint16_t)value;
+    else if (size == sizeof(uint32_t))
         *(uint32_t *)place = (uint32_t)value;
     else
         *(uint64_t *)place = value;
@@ -176,15 +188,6 @@ static bool control_legal(const struct vcpu_state *s, uint64_t xcr0_allowed)
            (!avx512 || (s->xcr0 & (XCR0_AVX512 | XCR0_AVX)) == (XCR0_AVX512 | XCR0_AVX));
 }
 
-static bool segments_legal(const struct vcpu_segment *segment)
-{
-    for (unsigned i = 0; i < VCPU_SEGMENT_COUNT; i++) {
-        if (segment[i].attributes & SEGMENT_RESERVED || !canonical(segment[i].base))
-            return false;
-    }
-    return true;
-}
-
 static bool pat_legal(uint64_t pat)
 {
     for (; pat; pat >>= 8) {
@@ -208,8 +211,6 @@ static bool legal(uint32_t group, const struct vcpu_state *s, uint64_t xcr0_allo
         return s->rflags & RFLAGS_ONE && (s->interruptibility & VCPU_SHADOW) != VCPU_SHADOW;
     case VCPU_GROUP_CONTROL:
         return control_legal(s, xcr0_allowed);
-    case VCPU_GROUP_SEGMENTS:
-        return segments_legal(s->segment);
     case VCPU_GROUP_MISC:
         return pat_legal(s->pat);
     case VCPU_GROUP_EVENT:
@@ -284,11 +285,6 @@ void vcpu_reset(struct vcpu *vcpu, uint32_t groups)
 
     for_each_register(r, VCPU_GROUP_ALL)
         put((char *)state + r->member, r->size, r->init);
-    for (unsigned i = 0; i < VCPU_SEGMENT_COUNT; i++)
-        state->segment[i] = (struct vcpu_segment){.attributes = 0x93, .limit = 0xffff};
-    state->segment[VCPU_CS] = (struct vcpu_segment){0xf000, 0, 0x9b, 0xffff, 0, 0xffff0000};
-    state->segment[VCPU_LDTR].attributes = 0x82;
-    state->segment[VCPU_TR].attributes = 0x8b;
     state->xcr0_allowed = vcpu_limits.xcr0;
     vcpu_apply(vcpu, groups);
 }

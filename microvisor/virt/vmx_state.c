@@ -176,12 +176,6 @@ static void write_interruptibility(struct vcpu *vcpu, const struct vcpu_state *f
 
 void vmx_write(struct vcpu *vcpu, uint32_t groups, const struct vcpu_state *from)
 {
-    for (unsigned i = 0; groups & VCPU_GROUP_SEGMENTS && i < VCPU_SEGMENT_COUNT; i++) {
-        vmcs_write(FIELD_GUEST_SELECTOR + 2 * i, from->segment[i].selector);
-        vmcs_write(FIELD_GUEST_RIGHTS + 2 * i, from->segment[i].attributes);
-        vmcs_write(FIELD_GUEST_LIMIT + 2 * i, from->segment[i].limit);
-        vmcs_write(FIELD_GUEST_BASE + 2 * i, from->segment[i].base);
-    }
     if (groups & VCPU_GROUP_RIP)
         write_interruptibility(vcpu, from);
     if (groups & VCPU_GROUP_CONTROL)
@@ -211,13 +205,6 @@ void vmx_read(struct vcpu *vcpu, uint32_t groups, struct vcpu_state *to)
 {
     if (groups & VCPU_GROUP_INSTRUCTION)
         read_instruction(vcpu->vmx, to);
-    for (unsigned i = 0; groups & VCPU_GROUP_SEGMENTS && i < VCPU_SEGMENT_COUNT; i++) {
-        struct vcpu_segment *segment = &to->segment[i];
-        segment->selector = (uint16_t)vmcs_read(FIELD_GUEST_SELECTOR + 2 * i);
-        segment->attributes = (uint32_t)vmcs_read(FIELD_GUEST_RIGHTS + 2 * i);
-        segment->limit = (uint32_t)vmcs_read(FIELD_GUEST_LIMIT + 2 * i);
-        segment->base = vmcs_read(FIELD_GUEST_BASE + 2 * i);
-    }
     if (groups & VCPU_GROUP_RIP)
         to->interruptibility = (uint32_t)vmcs_read(FIELD_INTERRUPTIBILITY) & VCPU_BLOCKED;
     if (groups & VCPU_GROUP_CONTROL)
