@@ -378,7 +378,7 @@ bool vmx_violate(struct vcpu *vcpu, uint32_t rule_number)
     uint32_t msr = rule_number - VCPU_VIOLATE_MSR;
     vmx_load(vcpu);
     if (msr < 0x2000) {
-        uint8_t *reads = v->page[PAGE_MSR_BITMAP] + msr / 8, *writes = reads + 2048;
+        uint8_t *reads = v->msr_bitmap + msr / 8, *writes = reads + 2048;
         *reads = *writes &= (uint8_t)~(1u << msr % 8);
         return true;
     }

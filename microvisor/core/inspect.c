@@ -92,8 +92,7 @@ static void read_msrs(struct inquiry *inquiry)
     if (inquiry->a0 >= vcpu_ops->msr_map_bytes / size)
         return;
     memcpy(inquiry->output,
-           vcpu_ops->msr_map(container_of(inquiry->object, struct vcpu, object)) +
-               inquiry->a0 * size,
+           vcpu_msr_map(container_of(inquiry->object, struct vcpu, object)) + inquiry->a0 * size,
            size);
     inquiry->words[0] = size / sizeof(uint64_t);
 }

@@ -92,28 +92,10 @@ static void svm_load(struct vcpu *vcpu)
 
 /* ---- vCPUs ------------------------------------------------------------------------------------------ */
 
-static void svm_destroy(struct vcpu *vcpu)
-{
-    if (vcpu->svm)
-        quota_free_pages(&vcpu->object.owner->quota, vcpu->svm, SVM_VCPU_ORDER);
-    vcpu->svm = NULL;
-}
-
-static bool svm_create(struct vcpu *vcpu)
-{
-    vcpu->svm = quota_alloc_pages(&vcpu->object.owner->quota, SVM_VCPU_ORDER);
-    return vcpu->svm;
-}
-
 static void svm_where(struct vcpu *vcpu, struct vcpu_exit_info *exit)
 {
     exit->rip = vcpu->svm->vmcb->rip;
     exit->interruptibility = svm_interruptibility(vcpu);
-}
-
-static const uint8_t *svm_msr_map(struct vcpu *vcpu)
-{
-    return vcpu->svm->msr_permissions;
 }
 
 const struct vcpu_ops svm_ops = {
@@ -121,16 +103,14 @@ const struct vcpu_ops svm_ops = {
     .guest_format = &table_format_host, /* every access is a user's (APM 2, 15.25.5) */
     .probe = svm_probe,
     .cpu_enable = svm_cpu_enable,
-    .create = svm_create,
     .begin = svm_begin,
-    .destroy = svm_destroy,
     .write = svm_write,
     .read = svm_read,
     .set_rip = svm_set_rip,
     .load = svm_load,
     .run = svm_enter,
     .where = svm_where,
-    .msr_map = svm_msr_map,
     .msr_map_bytes = sizeof(((struct svm_vcpu *)0)->msr_permissions),
+    .let_msr = svm_let_msr,
     .violate = svm_violate,
 };

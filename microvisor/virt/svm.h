@@ -101,7 +101,7 @@ extern struct svm_features svm_features;
 
 struct svm_vcpu {
     struct vmcb vmcb[1];
-    uint8_t msr_permissions[8192]; /* APM 2, 15.11 */
+    uint8_t msr_permissions[8192]; /* vcpu_msr_map; APM 2, 15.11 */
     paddr_t vmcb_physical;
     struct vmcb *host; /* the home CPU's, for VMLOAD after an exit */
     paddr_t host_physical;
@@ -115,8 +115,9 @@ struct svm_vcpu {
     uint64_t cr4_added;  /* PAE, if the guest has not set it but QEMU needs it: guard_paging */
 };
 
-#define SVM_VCPU_ORDER 2u
-_Static_assert(sizeof(struct svm_vcpu) <= PAGE_SIZE << SVM_VCPU_ORDER, "allocated at once");
+_Static_assert(offsetof(struct svm_vcpu, msr_permissions) == PAGE_SIZE &&
+                   sizeof(struct svm_vcpu) <= PAGE_SIZE << VCPU_AREA_ORDER,
+               "as in struct vcpu");
 
 /* An IRET that will end the blocking of NMIs was intercepted and now runs. */
 enum svm_step {
@@ -136,6 +137,7 @@ static inline void svm_intercept(struct vmcb *vmcb, enum svm_intercept which, bo
 void svm_begin(struct vcpu *vcpu);
 void svm_write(struct vcpu *vcpu, uint32_t groups, const struct vcpu_state *from);
 void svm_read(struct vcpu *vcpu, uint32_t groups, struct vcpu_state *to);
+void svm_let_msr(uint8_t *map, uint32_t msr, unsigned bits);
 void svm_block_nmi(struct svm_vcpu *svm, bool blocked);
 bool svm_let_write(struct vcpu *vcpu, uint32_t msr); /* true: the guest's WRMSR is to be done again */
 

@@ -76,7 +76,7 @@ static void let_msr_through(uint8_t *map, uint32_t msr, unsigned bits)
 }
 
 /* MSRs that are switched by hand are so from a guest's first write on: until then its value is the host's. */
-static void let_msr(uint8_t *map, uint32_t msr, unsigned bits)
+void svm_let_msr(uint8_t *map, uint32_t msr, unsigned bits)
 {
     let_msr_through(map, msr, svm_by_hand(msr) ? bits & MSR_LET_READ : bits);
 }
@@ -89,14 +89,6 @@ bool svm_let_write(struct vcpu *vcpu, uint32_t msr)
     vcpu->svm->by_hand |= bit;
     let_msr_through(vcpu->svm->msr_permissions, msr, MSR_LET_WRITE);
     return true;
-}
-
-static void set_msrs(struct vcpu *vcpu)
-{
-    struct svm_vcpu *svm = vcpu->svm;
-    memset(svm->msr_permissions, 0xff, sizeof(svm->msr_permissions));
-    vcpu_each_direct_msr(vcpu, let_msr, svm->msr_permissions);
-    svm->by_hand = (vcpu->tsc_aux ? VCPU_MSR_TSC_AUX : 0) | (vcpu->spec_ctrl ? VCPU_MSR_SPEC_CTRL : 0);
 }
 
 static void set_policy(struct vcpu *vcpu)
@@ -202,7 +194,8 @@ void svm_write(struct vcpu *vcpu, uint32_t groups, const struct vcpu_state *from
     if (groups & (VCPU_GROUP_POLICY | VCPU_GROUP_CONTROL))
         set_policy(vcpu);
     if (groups & (VCPU_GROUP_POLICY | VCPU_GROUP_MISC))
-        set_msrs(vcpu);
+        svm->by_hand = (vcpu->tsc_aux ? VCPU_MSR_TSC_AUX : 0) |
+                       (vcpu->spec_ctrl ? VCPU_MSR_SPEC_CTRL : 0);
     guard_paging(svm);
 }
 

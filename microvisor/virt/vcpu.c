@@ -49,7 +49,8 @@ static void release(struct object *object)
     spinlock_release(&mapping_lock);
     if (vcpu->state_address)
         task_unmap_kernel_page(object->owner, vcpu->state_address);
-    vcpu_ops->destroy(vcpu);
+    if (vcpu->area)
+        quota_free_pages(quota, vcpu->area, VCPU_AREA_ORDER);
     if (vcpu->fpu)
         fpu_free(quota, vcpu->fpu);
     if (vcpu->staged)
@@ -65,7 +66,8 @@ static enum septum_status fill(struct vcpu *vcpu, uint64_t state_address)
     vcpu->fpu = fpu_alloc(&owner->quota);
     vcpu->staged = quota_alloc_pages(&owner->quota, 0);
     vcpu->state = quota_alloc_pages(&owner->quota, 0);
-    if (!vcpu->fpu || !vcpu->staged || !vcpu->state || !vcpu_ops->create(vcpu))
+    vcpu->area = quota_alloc_pages(&owner->quota, VCPU_AREA_ORDER);
+    if (!vcpu->fpu || !vcpu->staged || !vcpu->state || !vcpu->area)
         return STATUS_NO_QUOTA;
     spinlock_acquire(&mapping_lock);
     bool space = task_make_space(owner, SPACE_GUEST) == STATUS_OK &&
@@ -111,7 +113,8 @@ static bool end(struct object *object)
     fpu_sync(vcpu);
     if (cpu->x86.debug_vcpu == vcpu)
         cpu->x86.debug_vcpu = NULL;
-    vcpu_ops->destroy(vcpu);
+    if (vcpu_ops->end)
+        vcpu_ops->end(vcpu);
     return true;
 }
 

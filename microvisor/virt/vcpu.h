@@ -11,8 +11,8 @@
 #include "core/thread.h"
 
 struct cpu;
-struct vmx_vcpu; /* vmx.c: VMCS, bitmaps, MSR areas */
-struct svm_vcpu; /* svm.c: VMCB, bitmaps */
+struct vmx_vcpu; /* vmx.h */
+struct svm_vcpu; /* svm.h */
 
 /* An exit, decoded by the vendor's code into the terms of abi/vcpu.h. */
 struct vcpu_exit_info {
@@ -70,9 +70,22 @@ struct vcpu {
     uint32_t failed_rule_number;
 
     struct fpu_state *fpu;
-    struct vmx_vcpu *vmx;
-    struct svm_vcpu *svm;
+    union {
+        uint8_t *area; /* of VCPU_AREA_ORDER: VMCS or VMCB, a page; the map of MSRs; what is the backend's */
+        struct vmx_vcpu *vmx;
+        struct svm_vcpu *svm;
+    };
 };
+
+#define VCPU_AREA_ORDER 2u
+
+/* Which MSRs exit, as the processor reads it: of vcpu_ops->msr_map_bytes. */
+static inline uint8_t *vcpu_msr_map(struct vcpu *vcpu)
+{
+    return vcpu->area + PAGE_SIZE;
+}
+
+enum { MSR_LET_READ = 1, MSR_LET_WRITE = 2 };
 
 /* One instance for VMX, one for SVM, chosen once at boot. */
 struct vcpu_ops {
@@ -81,9 +94,8 @@ struct vcpu_ops {
     /* Is it there and not locked off? If not, *why gets one sentence: what is missing, what to do. */
     bool (*probe)(const char **why);
     bool (*cpu_enable)(struct cpu *cpu); /* on each CPU at boot */
-    bool (*create)(struct vcpu *vcpu); /* its memory; false: no quota */
-    void (*begin)(struct vcpu *vcpu);  /* what is not part of a guest's state; at home */
-    void (*destroy)(struct vcpu *vcpu); /* at home if it had begun, then perhaps again, anywhere */
+    void (*begin)(struct vcpu *vcpu); /* what is not part of a guest's state; at home */
+    void (*end)(struct vcpu *vcpu);   /* at home; NULL: nothing to do */
     /* What takes more than a copy (registers.def), after all that does not. `from` is a checked copy. */
     void (*write)(struct vcpu *vcpu, uint32_t groups, const struct vcpu_state *from);
     void (*read)(struct vcpu *vcpu, uint32_t groups, struct vcpu_state *to);
@@ -98,8 +110,8 @@ struct vcpu_ops {
      */
     void (*run)(struct vcpu *vcpu, bool set_rip, uint64_t rip);
     void (*where)(struct vcpu *vcpu, struct vcpu_exit_info *exit); /* RIP, interruptibility: as now */
-    const uint8_t *(*msr_map)(struct vcpu *vcpu); /* the processor's, of msr_map_bytes */
     unsigned msr_map_bytes;
+    void (*let_msr)(uint8_t *map, uint32_t msr, unsigned bits); /* MSR_LET_* */
     /* Debug builds: makes the state break that rule. False: there is no such rule. */
     bool (*violate)(struct vcpu *vcpu, uint32_t rule_number);
 };
@@ -157,11 +169,6 @@ void vcpu_apply(struct vcpu *vcpu, uint32_t groups); /* what was staged takes ef
 void vcpu_note_special(struct vcpu *vcpu);
 void vcpu_show(struct vcpu *vcpu, uint32_t groups);  /* groups into the state page */
 void vcpu_debug_sync(struct vcpu *vcpu); /* dr, dr6: as the registers are now */
-/* Calls let_through for each MSR that the guest may use without an exit, with MSR_LET_*. */
-enum { MSR_LET_READ = 1, MSR_LET_WRITE = 2 };
-void vcpu_each_direct_msr(const struct vcpu *vcpu,
-                          void (*let_through)(uint8_t *map, uint32_t msr, unsigned bits),
-                          uint8_t *map);
 void vcpu_reset(struct vcpu *vcpu, uint32_t groups); /* as INIT leaves them; POLICY: the default */
 
 #endif

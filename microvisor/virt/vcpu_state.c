@@ -35,8 +35,8 @@ struct vcpu_limits vcpu_limits;
 
 #define NOWHERE 0
 #define IN_VCPU(member) offsetof(struct vcpu, member)
-#define VMCB(member) offsetof(struct vmcb, member)
-#define AREA 0x8000u /* in struct vmx_vcpu; no field has this bit */
+#define AREA 0x8000u /* no field of the VMCS has this bit */
+#define VMCB(member) (AREA | offsetof(struct vmcb, member))
 #define IN_AREA(member) (AREA | offsetof(struct vmx_vcpu, member))
 #define LISTED(msr) IN_AREA(guest_msrs[SWITCH_##msr].value)
 #define FIELD(name) FIELD_GUEST_##name
@@ -88,13 +88,14 @@ static void put(void *place, unsigned size, uint64_t value)
         *(uint64_t *)place = value;
 }
 
-/* NULL: in a field of the VMCS, or nowhere. */
-static void *place_of(struct vcpu *vcpu, const struct vcpu_register *r)
+/* NULL: in *field of the VMCS, or nowhere. */
+static void *place_of(struct vcpu *vcpu, const struct vcpu_register *r, uint32_t *field)
 {
-    if (vcpu->svm && r->svm)
-        return (char *)vcpu->svm->vmcb + r->svm;
-    if (vcpu->vmx && r->vmx)
-        return r->vmx & AREA ? (char *)vcpu->vmx + (r->vmx & ~AREA) : NULL;
+    uint32_t place = vcpu_ops == &vmx_ops ? r->vmx : r->svm;
+
+    *field = place & AREA ? 0 : place;
+    if (place)
+        return place & AREA ? vcpu->area + (place & ~AREA) : NULL;
     return r->kept ? (char *)vcpu + r->kept : NULL;
 }
 
@@ -102,22 +103,22 @@ static void write_registers(struct vcpu *vcpu, uint32_t groups, const struct vcp
 {
     for_each_register(r, groups) {
         uint64_t value = get((const char *)from + r->member, r->size);
-        void *place = place_of(vcpu, r);
+        uint32_t field;
+        void *place = place_of(vcpu, r, &field);
         if (place)
             put(place, r->size, value);
-        else if (vcpu->vmx && r->vmx)
-            vmcs_write(r->vmx, value);
+        else if (field)
+            vmcs_write(field, value);
     }
 }
 
 static void read_registers(struct vcpu *vcpu, uint32_t groups, struct vcpu_state *to)
 {
     for_each_register(r, groups) {
-        void *place = place_of(vcpu, r);
-        if (place)
-            put((char *)to + r->member, r->size, get(place, r->size));
-        else if (vcpu->vmx && r->vmx)
-            put((char *)to + r->member, r->size, vmcs_read(r->vmx));
+        uint32_t field;
+        void *place = place_of(vcpu, r, &field);
+        if (place || field)
+            put((char *)to + r->member, r->size, place ? get(place, r->size) : vmcs_read(field));
     }
 }
 
@@ -260,6 +261,30 @@ static void pkru_write(struct vcpu *vcpu, uint32_t pkru)
     *(uint32_t *)(image + vcpu_limits.pkru_offset) = pkru;
 }
 
+static void let_msrs_through(struct vcpu *vcpu)
+{
+    static const struct {
+        uint32_t direct, first, last;
+    } ranges[] = {
+        {VCPU_MSR_FS_GS_BASE, MSR_FS_BASE, MSR_KERNEL_GS_BASE},
+        {VCPU_MSR_SYSCALL, MSR_STAR, MSR_SFMASK},
+        {VCPU_MSR_SYSENTER, MSR_SYSENTER_CS, MSR_SYSENTER_CS + 2},
+        {VCPU_MSR_PAT, MSR_PAT, MSR_PAT},
+        {VCPU_MSR_TSC_AUX, MSR_TSC_AUX, MSR_TSC_AUX},
+        {VCPU_MSR_SPEC_CTRL, MSR_SPEC_CTRL, MSR_SPEC_CTRL},
+    };
+    uint8_t *map = vcpu_msr_map(vcpu);
+    memset(map, 0xff, vcpu_ops->msr_map_bytes);
+    for (unsigned i = 0; i < ARRAY_SIZE(ranges); i++) {
+        if (vcpu->msr_direct & ranges[i].direct) {
+            for (uint32_t msr = ranges[i].first; msr <= ranges[i].last; msr++)
+                vcpu_ops->let_msr(map, msr, MSR_LET_READ | MSR_LET_WRITE);
+        }
+    }
+    if (vcpu->msr_direct & VCPU_MSR_SPEC_CTRL)
+        vcpu_ops->let_msr(map, MSR_PRED_CMD, MSR_LET_WRITE); /* the barrier beside it */
+}
+
 void vcpu_apply(struct vcpu *vcpu, uint32_t groups)
 {
     const struct vcpu_state *from = vcpu->staged;
@@ -275,6 +300,9 @@ void vcpu_apply(struct vcpu *vcpu, uint32_t groups)
         cpu->x86.debug_vcpu = NULL; /* what is in the registers is out of date */
     if (groups & VCPU_GROUP_MISC)
         pkru_write(vcpu, from->pkru);
+    /* MISC: what SVM switches from the first write on (svm_let_write) begins anew. */
+    if (groups & (VCPU_GROUP_POLICY | VCPU_GROUP_MISC))
+        let_msrs_through(vcpu);
     vcpu_note_special(vcpu);
     vcpu_ops->write(vcpu, groups, from);
 }
@@ -301,30 +329,4 @@ void vcpu_show(struct vcpu *vcpu, uint32_t groups)
     if (groups & VCPU_GROUP_MISC)
         to->pkru = pkru_read(vcpu);
     vcpu_ops->read(vcpu, groups, to);
-}
-
-/* ---- MSRs that are let through ------------------------------------------------------------------ */
-
-void vcpu_each_direct_msr(const struct vcpu *vcpu,
-                          void (*let_through)(uint8_t *map, uint32_t msr, unsigned bits),
-                          uint8_t *map)
-{
-    static const struct {
-        uint32_t direct, first, last;
-    } ranges[] = {
-        {VCPU_MSR_FS_GS_BASE, MSR_FS_BASE, MSR_KERNEL_GS_BASE},
-        {VCPU_MSR_SYSCALL, MSR_STAR, MSR_SFMASK},
-        {VCPU_MSR_SYSENTER, MSR_SYSENTER_CS, MSR_SYSENTER_CS + 2},
-        {VCPU_MSR_PAT, MSR_PAT, MSR_PAT},
-        {VCPU_MSR_TSC_AUX, MSR_TSC_AUX, MSR_TSC_AUX},
-        {VCPU_MSR_SPEC_CTRL, MSR_SPEC_CTRL, MSR_SPEC_CTRL},
-    };
-    for (unsigned i = 0; i < ARRAY_SIZE(ranges); i++) {
-        if (vcpu->msr_direct & ranges[i].direct) {
-            for (uint32_t msr = ranges[i].first; msr <= ranges[i].last; msr++)
-                let_through(map, msr, MSR_LET_READ | MSR_LET_WRITE);
-        }
-    }
-    if (vcpu->msr_direct & VCPU_MSR_SPEC_CTRL)
-        let_through(map, MSR_PRED_CMD, MSR_LET_WRITE); /* the barrier beside it */
 }

@@ -115,36 +115,11 @@ static bool vmx_cpu_enable(struct cpu *cpu)
 
 /* ---- a vCPU's life --------------------------------------------------------------------------- */
 
-static void vmx_destroy(struct vcpu *vcpu)
+static void vmx_end(struct vcpu *vcpu)
 {
-    struct quota *quota = &vcpu->object.owner->quota;
-    struct vmx_vcpu *v = vcpu->vmx;
-    if (!v)
-        return;
-    if (v->page[PAGE_VMCS])
-        vmclear(frame_physical(v->page[PAGE_VMCS]));
+    vmclear(frame_physical(vcpu->vmx->vmcs));
     if (this_cpu()->x86.vcpu_loaded == vcpu)
         this_cpu()->x86.vcpu_loaded = NULL;
-    for (unsigned i = 0; i < PAGE_COUNT; i++) {
-        if (v->page[i])
-            quota_free_pages(quota, v->page[i], 0);
-    }
-    quota_free(quota, v, sizeof(*v));
-    vcpu->vmx = NULL;
-}
-
-static bool vmx_create(struct vcpu *vcpu)
-{
-    struct quota *quota = &vcpu->object.owner->quota;
-    struct vmx_vcpu *v = vcpu->vmx = quota_alloc(quota, sizeof(*v));
-    for (unsigned i = 0; v && i < PAGE_COUNT; i++) {
-        v->page[i] = quota_alloc_pages(quota, 0);
-        if (!v->page[i])
-            return false;
-    }
-    if (v)
-        memset(v->page[PAGE_MSR_BITMAP], 0xff, PAGE_SIZE); /* before there is a policy, too */
-    return v;
 }
 
 /*
@@ -169,7 +144,7 @@ void vmx_load_slow(struct vcpu *vcpu)
     struct cpu *cpu = this_cpu();
     struct vmx_vcpu *v = vcpu->vmx;
     ASSERT(vcpu->object.home == cpu->number);
-    vmptrld(frame_physical(v->page[PAGE_VMCS]));
+    vmptrld(frame_physical(v->vmcs));
     cpu->x86.vcpu_loaded = vcpu;
     if (v->vpid_generation != cpu->x86.asid_generation)
         vpid_assign(cpu, v);
@@ -182,26 +157,20 @@ static void load(struct vcpu *vcpu)
 
 /* ---- the table of verbs ---------------------------------------------------------------------- */
 
-static const uint8_t *vmx_msr_map(struct vcpu *vcpu)
-{
-    return vcpu->vmx->page[PAGE_MSR_BITMAP];
-}
-
 const struct vcpu_ops vmx_ops = {
     .name = "VT-x",
     .guest_format = &table_format_ept,
     .probe = vmx_probe,
     .cpu_enable = vmx_cpu_enable,
-    .create = vmx_create,
     .begin = vmx_begin,
-    .destroy = vmx_destroy,
+    .end = vmx_end,
     .write = vmx_write,
     .read = vmx_read,
     .set_rip = vmx_set_rip,
     .load = load,
     .run = vmx_enter,
     .where = vmx_where,
-    .msr_map = vmx_msr_map,
     .msr_map_bytes = PAGE_SIZE,
+    .let_msr = vmx_let_msr,
     .violate = vmx_violate,
 };

@@ -24,9 +24,13 @@ struct vmx_msr_entry {
     uint64_t index, value;
 };
 
-enum vmx_page { PAGE_VMCS, PAGE_MSR_BITMAP, PAGE_VIRTUAL_APIC, PAGE_COUNT };
-
 struct vmx_vcpu {
+    union {
+        uint8_t vmcs[PAGE_SIZE];
+        uint32_t revision;
+    };
+    uint8_t msr_bitmap[PAGE_SIZE]; /* vcpu_msr_map */
+    uint8_t virtual_apic[PAGE_SIZE];
     /* What certain fields of the VMCS hold now, so that they are written only when that changes. */
     uint64_t host_cr3, host_fs_base;
     uint32_t primary, primary_policy; /* policy: but for what each run asks for */
@@ -40,10 +44,12 @@ struct vmx_vcpu {
     } __attribute__((packed)) gdtr; /* the host's; an exit leaves a limit of 64 KiB (28.5.2) */
     bool launched;
     uint32_t vpid, vpid_generation;
-    uint8_t *page[PAGE_COUNT];
     struct vmx_msr_entry guest_msrs[SWITCH_COUNT] __attribute__((aligned(16)));
     struct vmx_msr_entry host_msrs[SWITCH_COUNT] __attribute__((aligned(16)));
 };
+_Static_assert(offsetof(struct vmx_vcpu, msr_bitmap) == PAGE_SIZE &&
+                   sizeof(struct vmx_vcpu) <= PAGE_SIZE << VCPU_AREA_ORDER,
+               "as in struct vcpu");
 
 /* What the processor has, and the controls that are always set: the same on all CPUs. */
 struct vmx_features {
@@ -58,6 +64,7 @@ void vmx_begin(struct vcpu *vcpu); /* vmx_init.c */
 /* vmx_state.c */
 void vmx_write(struct vcpu *vcpu, uint32_t groups, const struct vcpu_state *from);
 void vmx_read(struct vcpu *vcpu, uint32_t groups, struct vcpu_state *to);
+void vmx_let_msr(uint8_t *bitmap, uint32_t msr, unsigned bits);
 void vmx_set_rip(struct vcpu *vcpu, uint64_t rip);
 void vmx_end_shadow(struct vmx_vcpu *v);
 void vmx_where(struct vcpu *vcpu, struct vcpu_exit_info *exit);

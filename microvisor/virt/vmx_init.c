@@ -71,12 +71,12 @@ static void init_controls(struct vcpu *vcpu, struct vmx_vcpu *v)
         {FIELD_PIN_CONTROLS, f->pin}, {FIELD_PRIMARY_CONTROLS, f->primary},
         {FIELD_EXIT_CONTROLS, f->exit}, {FIELD_ENTRY_CONTROLS, f->entry},
         {FIELD_EPT_POINTER, v->ept_pointer}, {FIELD_LINK_POINTER, UINT64_MAX},
-        {FIELD_MSR_BITMAP, frame_physical(v->page[PAGE_MSR_BITMAP])},
+        {FIELD_MSR_BITMAP, frame_physical(v->msr_bitmap)},
         {FIELD_IO_BITMAP_A, ports}, {FIELD_IO_BITMAP_B, ports + PAGE_SIZE},
     };
     WRITE_FIELDS(fields);
     if (f->primary & PRIMARY_TPR_SHADOW)
-        vmcs_write(FIELD_VIRTUAL_APIC, frame_physical(v->page[PAGE_VIRTUAL_APIC]));
+        vmcs_write(FIELD_VIRTUAL_APIC, frame_physical(v->virtual_apic));
     if (f->secondary & SECONDARY_XSAVES)
         vmcs_write(FIELD_XSS_EXITING, 0); /* XSS holds what the VMM was allowed to set: nothing */
     if (f->secondary & SECONDARY_ENCLS)
@@ -91,8 +91,8 @@ static void init_controls(struct vcpu *vcpu, struct vmx_vcpu *v)
 void vmx_begin(struct vcpu *vcpu)
 {
     struct vmx_vcpu *v = vcpu->vmx;
-    *(uint32_t *)v->page[PAGE_VMCS] = vmx_features.revision;
-    vmclear(frame_physical(v->page[PAGE_VMCS]));
+    v->revision = vmx_features.revision;
+    vmclear(frame_physical(v->vmcs));
     vmx_load(vcpu);
     for (unsigned i = 0; i < ARRAY_SIZE(zero_fields); i++)
         vmcs_write(zero_fields[i], 0);

@@ -47,7 +47,7 @@ static void write_control(struct vcpu *vcpu, const struct vcpu_state *from)
     vmcs_write(FIELD_GUEST_EFER, from->efer);
     vmcs_write(FIELD_ENTRY_CONTROLS,
                vmx_features.entry | (from->efer & EFER_LMA ? ENTRY_LONG_MODE : 0));
-    v->page[PAGE_VIRTUAL_APIC][VIRTUAL_APIC_TPR] = (uint8_t)(from->cr8 << 4);
+    v->virtual_apic[VIRTUAL_APIC_TPR] = (uint8_t)(from->cr8 << 4);
     /* What the guest would have flushed, had it written these registers itself. */
     vcpu->guest_generation = VCPU_FLUSH;
 }
@@ -62,7 +62,7 @@ static void read_control_bits(const struct vmx_vcpu *v, struct vcpu_state *to)
 static void read_control(const struct vmx_vcpu *v, struct vcpu_state *to)
 {
     read_control_bits(v, to);
-    to->cr8 = v->page[PAGE_VIRTUAL_APIC][VIRTUAL_APIC_TPR] >> 4;
+    to->cr8 = v->virtual_apic[VIRTUAL_APIC_TPR] >> 4;
     /* The processor keeps them in PAE mode alone (28.3.1). */
     if (!(to->cr0 & CR0_PG) || !(to->cr4 & CR4_PAE) || to->efer & EFER_LMA)
         memset(to->pdpte, 0, sizeof(to->pdpte));
@@ -72,11 +72,11 @@ static void read_control(const struct vmx_vcpu *v, struct vcpu_state *to)
 
 /* A bit that is clear lets an access through: reads in the first half, writes 2 KiB behind
  * (25.6.9). */
-static void let_msr_through(uint8_t *bitmap, uint32_t msr, unsigned how)
+void vmx_let_msr(uint8_t *bitmap, uint32_t msr, unsigned bits)
 {
     uint8_t *at = bitmap + (msr >> 30 ? 1024 : 0) + (msr & 0x1fff) / 8;
-    at[0] &= how & MSR_LET_READ ? (uint8_t)~(1u << msr % 8) : 0xff;
-    at[2048] &= how & MSR_LET_WRITE ? (uint8_t)~(1u << msr % 8) : 0xff;
+    at[0] &= bits & MSR_LET_READ ? (uint8_t)~(1u << msr % 8) : 0xff;
+    at[2048] &= bits & MSR_LET_WRITE ? (uint8_t)~(1u << msr % 8) : 0xff;
 }
 
 static void write_policy(struct vcpu *vcpu)
@@ -93,8 +93,6 @@ static void write_policy(struct vcpu *vcpu)
     vmcs_write(FIELD_SECONDARY_CONTROLS,
                vmx_features.secondary | (secondary & vmx_features.secondary_allowed));
     vmcs_write(FIELD_EXCEPTION_BITMAP, vcpu->exception_exits | EXCEPTIONS_ALWAYS);
-    memset(v->page[PAGE_MSR_BITMAP], 0xff, PAGE_SIZE);
-    vcpu_each_direct_msr(vcpu, let_msr_through, v->page[PAGE_MSR_BITMAP]);
 
     uint64_t cr0 = guest_view(FIELD_GUEST_CR0, FIELD_CR0_SHADOW, v->cr0_mask);
     uint64_t cr4 = guest_view(FIELD_GUEST_CR4, FIELD_CR4_SHADOW, v->cr4_mask);
