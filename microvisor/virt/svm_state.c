@@ -184,13 +184,9 @@ void svm_write(struct vcpu *vcpu, uint32_t groups, const struct vcpu_state *from
         vmcb->cr4 = from->cr4;
         vmcb->efer = from->efer | EFER_SVME;
         vmcb->interrupt_control = (vmcb->interrupt_control & ~SVM_V_TPR) | from->cr8;
-        /* What the guest would have flushed, had it written these registers itself. */
-        vcpu->guest_generation = VCPU_FLUSH;
     }
     if (groups & VCPU_GROUP_SEGMENTS)
         write_attributes(vmcb, from->segment);
-    if (groups & VCPU_GROUP_TIME)
-        vmcb->tsc_offset = from->tsc_offset - this_cpu()->x86.tsc_offset;
     if (groups & (VCPU_GROUP_POLICY | VCPU_GROUP_CONTROL))
         set_policy(vcpu);
     if (groups & (VCPU_GROUP_POLICY | VCPU_GROUP_MISC))
@@ -239,6 +235,4 @@ void svm_read(struct vcpu *vcpu, uint32_t groups, struct vcpu_state *to)
     }
     if (groups & VCPU_GROUP_SEGMENTS)
         read_attributes(vmcb, to->segment);
-    if (groups & VCPU_GROUP_TIME)
-        to->tsc_offset = vmcb->tsc_offset + this_cpu()->x86.tsc_offset;
 }

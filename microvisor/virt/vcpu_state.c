@@ -291,11 +291,15 @@ void vcpu_apply(struct vcpu *vcpu, uint32_t groups)
     struct cpu *cpu = this_cpu();
 
     vcpu_ops->load(vcpu);
+    vcpu->staged->tsc_offset -= cpu->x86.tsc_offset; /* guests count from CPU 0's TSC */
     write_registers(vcpu, groups, from);
     vcpu->exception_exits &= ~(1u << VECTOR_NMI | 1u << VECTOR_MC);
     vcpu->msr_direct &= vcpu_limits.msr_direct;
-    if (groups & VCPU_GROUP_CONTROL)
+    if (groups & VCPU_GROUP_CONTROL) {
         vcpu->osxsave = from->cr4 & CR4_OSXSAVE;
+        /* What the guest would have flushed, had it written these registers itself. */
+        vcpu->guest_generation = VCPU_FLUSH;
+    }
     if (groups & VCPU_GROUP_DEBUG && cpu->x86.debug_vcpu == vcpu)
         cpu->x86.debug_vcpu = NULL; /* what is in the registers is out of date */
     if (groups & VCPU_GROUP_MISC)
@@ -326,6 +330,8 @@ void vcpu_show(struct vcpu *vcpu, uint32_t groups)
         vcpu_debug_sync(vcpu);
     vcpu_ops->load(vcpu);
     read_registers(vcpu, groups & (VCPU_GROUP_INSTRUCTION - 1u), to); /* the list ends early then */
+    if (groups & VCPU_GROUP_TIME)
+        to->tsc_offset += this_cpu()->x86.tsc_offset;
     if (groups & VCPU_GROUP_MISC)
         to->pkru = pkru_read(vcpu);
     vcpu_ops->read(vcpu, groups, to);

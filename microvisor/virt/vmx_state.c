@@ -48,8 +48,6 @@ static void write_control(struct vcpu *vcpu, const struct vcpu_state *from)
     vmcs_write(FIELD_ENTRY_CONTROLS,
                vmx_features.entry | (from->efer & EFER_LMA ? ENTRY_LONG_MODE : 0));
     v->virtual_apic[VIRTUAL_APIC_TPR] = (uint8_t)(from->cr8 << 4);
-    /* What the guest would have flushed, had it written these registers itself. */
-    vcpu->guest_generation = VCPU_FLUSH;
 }
 
 static void read_control_bits(const struct vmx_vcpu *v, struct vcpu_state *to)
@@ -178,8 +176,6 @@ void vmx_write(struct vcpu *vcpu, uint32_t groups, const struct vcpu_state *from
         write_interruptibility(vcpu, from);
     if (groups & VCPU_GROUP_CONTROL)
         write_control(vcpu, from);
-    if (groups & VCPU_GROUP_TIME)
-        vmcs_write(FIELD_TSC_OFFSET, from->tsc_offset - this_cpu()->x86.tsc_offset);
     if (groups & VCPU_GROUP_POLICY)
         write_policy(vcpu);
     if (groups & (VCPU_GROUP_CONTROL | VCPU_GROUP_MISC | VCPU_GROUP_POLICY))
@@ -207,6 +203,4 @@ void vmx_read(struct vcpu *vcpu, uint32_t groups, struct vcpu_state *to)
         to->interruptibility = (uint32_t)vmcs_read(FIELD_INTERRUPTIBILITY) & VCPU_BLOCKED;
     if (groups & VCPU_GROUP_CONTROL)
         read_control(vcpu->vmx, to);
-    if (groups & VCPU_GROUP_TIME)
-        to->tsc_offset = vmcs_read(FIELD_TSC_OFFSET) + this_cpu()->x86.tsc_offset;
 }
