@@ -165,7 +165,7 @@ static bool wakes_from_hlt(const struct rules_state *s)
 {
     return type(s) == VCPU_EVENT_EXTERNAL || type(s) == VCPU_EVENT_NMI || type(s) == 7 ||
            (type(s) == VCPU_EVENT_EXCEPTION &&
-            (vector(s) == EXCEPTION_DB || vector(s) == EXCEPTION_MC));
+            (vector(s) == VECTOR_DB || vector(s) == VECTOR_MC));
 }
 
 static bool activity_supported(uint64_t activity)

@@ -82,7 +82,7 @@ enum svm_tlb_control { SVM_FLUSH_NONE = 0, SVM_FLUSH_ALL = 1, SVM_FLUSH_GUEST = 
 
 /* Exit codes with a meaning beyond their place in svm_exit.c's table (APM 2, appendix C). */
 enum svm_exit {
-    SVM_EXIT_CR_WRITE = 0x10, SVM_EXIT_DR_READ = 0x20, SVM_EXIT_DR_WRITE = 0x30,
+    SVM_EXIT_DR_READ = 0x20, SVM_EXIT_DR_WRITE = 0x30,
     SVM_EXIT_EXCEPTION = 0x40, SVM_EXIT_INTERCEPT = 0x60, /* of word 0, by bits */ SVM_EXIT_INTR = 0x60, SVM_EXIT_CR0_SELECTIVE = 0x65, SVM_EXIT_DESCRIPTOR = 0x66,
     SVM_EXIT_VINTR = 0x64, SVM_EXIT_IRET = 0x74, SVM_EXIT_IOIO = 0x7b, SVM_EXIT_MSR = 0x7c,
     SVM_EXIT_NESTED_FAULT = 0x400,
@@ -159,7 +159,7 @@ static inline void svm_set_rip(struct vcpu *vcpu, uint64_t rip)
     vcpu->svm->vmcb->interrupt_shadow = 0; /* it ends with the instruction */
 }
 
-static inline __attribute__((always_inline)) uint32_t svm_interruptibility(struct vcpu *vcpu)
+static ALWAYS_INLINE uint32_t svm_interruptibility(struct vcpu *vcpu)
 {
     const struct vmcb *vmcb = vcpu->svm->vmcb;
     return (vmcb->rflags >> 9 & 1) * VCPU_IF | (vmcb->interrupt_shadow & 1) * VCPU_BLOCKED_BY_STI |
@@ -179,8 +179,7 @@ static inline uint32_t svm_io_length(const struct vmcb *vmcb)
 }
 
 /* EXITINFO1 (APM 2, 15.10.2): bit 0 IN, 2 string, 3 REP, 4-6 size, 7-9 address size, 10-12 segment. */
-static inline __attribute__((always_inline)) uint64_t
-svm_io_qualification(const struct vmcb *vmcb)
+static ALWAYS_INLINE uint64_t svm_io_qualification(const struct vmcb *vmcb)
 {
     uint64_t info = vmcb->exit_info1, segment = svm_features.decode_assists ? info >> 10 & 7 : 7;
     uint64_t basic = (info >> 16 & 0xffff) | (info >> 4 & 7) << 16 | (info & 1) * VCPU_IO_IN;

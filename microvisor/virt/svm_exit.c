@@ -3,9 +3,6 @@
 
 #include "core/task.h"
 
-#define VECTOR_DB 1u
-#define VECTOR_PF 14u
-#define VECTOR_AC 17u
 #define DR6_CAUSES 0xe00full
 #define DR6_BS 0x4000ull
 #define NO_OPERAND 0xff00u

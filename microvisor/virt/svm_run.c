@@ -5,7 +5,6 @@
 #include "core/task.h"
 #include "x86/instructions.h"
 
-#define ALWAYS_INLINE inline __attribute__((always_inline))
 #define EVENT_KIND 0x7ffull /* vector and type */
 #define EVENT_FROM_EXIT (VCPU_EVENT_VALID | VCPU_EVENT_HAS_ERROR | EVENT_KIND | 0xffffffffull << 32)
 
@@ -315,8 +314,7 @@ static _Noreturn __attribute__((noinline)) void exited_slowly(struct vcpu *vcpu)
 
 /* ---- into the guest, and out of it ----------------------------------------------------------- */
 
-static _Noreturn inline __attribute__((always_inline)) void enter_now(struct cpu *cpu,
-                                                                      struct vcpu *vcpu)
+static _Noreturn ALWAYS_INLINE void enter_now(struct cpu *cpu, struct vcpu *vcpu)
 {
     struct svm_vcpu *svm = vcpu->svm;
     svm->host->fs.base = cpu->x86.loaded_fs_base;

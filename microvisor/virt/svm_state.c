@@ -61,10 +61,6 @@ static void read_attributes(struct vmcb *vmcb, struct vcpu_segment *to)
      BIT(SVM_XSETBV) | BIT(SVM_RDPRU))
 #define ALWAYS_2 (BIT(SVM_INVLPGB) | BIT(SVM_INVLPGB_ILLEGAL) | BIT(SVM_MCOMMIT) | BIT(SVM_TLBSYNC))
 
-/* #DB and #AC: a guest can make their delivery raise the same again without end (CVE-2015-5307,
- * CVE-2015-8104). #MC is the machine's. */
-#define EXCEPTIONS_ALWAYS (1u << 1 | 1u << 17 | 1u << 18)
-
 #define PAUSE_COUNT 3000u
 #define PAUSE_THRESHOLD 128u
 

@@ -41,6 +41,13 @@ enum vcpu_special {
 #define RFLAGS_IF 0x200u
 #define CR0_NW (1ull << 29)
 #define CR0_CD (1ull << 30)
+enum vector {
+    VECTOR_DB = 1, VECTOR_NMI = 2, VECTOR_DF = 8, VECTOR_PF = 14, VECTOR_AC = 17, VECTOR_MC = 18
+};
+/* These exit whatever the VMM wants: a machine check is the host's, and a guest whose own #DB or
+ * #AC handling raises another must not hold the CPU in an endless delivery (CVE-2015-5307,
+ * -8104). */
+#define EXCEPTIONS_ALWAYS (1u << VECTOR_DB | 1u << VECTOR_AC | 1u << VECTOR_MC)
 
 struct vcpu {
     struct object object; /* owner: the task whose guest space and ports it uses */

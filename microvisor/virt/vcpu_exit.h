@@ -5,6 +5,8 @@
 #include "virt/vcpu.h"
 #include "x86/processor.h"
 
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
 /* Any exit: the kernel's own, a failed entry, or one that becomes the reply. */
 _Noreturn void vcpu_exited(struct vcpu *vcpu, const struct vcpu_exit_info *exit);
 
@@ -39,7 +41,7 @@ uint32_t vcpu_end_call(struct vcpu *vcpu);
 /* An exit of a vCPU where `special` is at most SPECIAL_CALL and no event was cut: the reply, and out to
  * user mode. That the scheduler need not run was tested before the entry. Returns, with nothing done, if
  * the VMM has subscribed to groups of state beyond VCPU_GROUP_INSTRUCTION: use vcpu_exited. */
-static inline __attribute__((always_inline)) void
+static ALWAYS_INLINE void
 vcpu_answer(struct cpu *cpu, struct vcpu *vcpu, uint32_t special, uint32_t reason, uint64_t qualification,
             uint64_t address, uint32_t instruction_length, uint32_t interruptibility, uint64_t rip)
 {

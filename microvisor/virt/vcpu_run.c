@@ -24,7 +24,6 @@
 #define CALL_FLAGS                                                                                 \
     (VCPU_SET_RIP | VCPU_EXIT_INTERRUPTIBLE | VCPU_EXIT_NMI_WINDOW | VCPU_CLEAR_EVENT | VCPU_EVENT_WAITS)
 #define WINDOW_FLAGS (VCPU_EXIT_INTERRUPTIBLE | VCPU_EXIT_NMI_WINDOW)
-#define VECTOR_MC 18u
 
 /* ---- registers that are loaded for the guest by hand ----------------------------------------- */
 
@@ -82,6 +81,17 @@ void vcpu_note_special(struct vcpu *vcpu)
     note_call(vcpu);
 }
 
+/* What became of the event, as in the reply's label; the next call begins without one. */
+static ALWAYS_INLINE uint32_t end_call(struct vcpu *vcpu, uint32_t outcome)
+{
+    outcome |= vcpu->waiting ? VCPU_EVENT_WAITING : 0;
+    vcpu->waiting = 0;
+    vcpu->flags = 0;
+    vcpu->event_outcome = VCPU_EVENT_NONE;
+    note_call(vcpu);
+    return outcome << 8;
+}
+
 /* Ends the call. What becomes of the event is in the reply; one that was never tried is the VMM's. */
 static enum septum_status reply(struct thread *thread, struct vcpu *vcpu, enum septum_status status,
                                 const struct vcpu_exit_info *exit)
@@ -97,11 +107,7 @@ static enum septum_status reply(struct thread *thread, struct vcpu *vcpu, enum s
         vcpu->pending_event = 0;
     else if (vcpu->pending_event)
         outcome = VCPU_EVENT_PENDING;
-    outcome |= vcpu->waiting ? VCPU_EVENT_WAITING : 0;
-    vcpu->waiting = 0;
-    vcpu->flags = 0;
-    vcpu->event_outcome = VCPU_EVENT_NONE;
-    note_call(vcpu);
+    outcome = end_call(vcpu, outcome);
     if (groups)
         vcpu_show(vcpu, groups);
     if (groups & VCPU_GROUP_RIP) {
@@ -109,7 +115,7 @@ static enum septum_status reply(struct thread *thread, struct vcpu *vcpu, enum s
         state->instruction_length = exit->instruction_length;
     }
     ipc_set_reply(thread, status,
-                  (uint64_t)(exit->reason | outcome << 8) << TAG_LABEL_SHIFT |
+                  (uint64_t)(exit->reason | outcome) << TAG_LABEL_SHIFT |
                       ORIGIN_VCPU_EXIT << TAG_ORIGIN_SHIFT | 4,
                   exit->qualification, exit->address, exit->rip,
                   exit->instruction_length | (uint64_t)exit->interruptibility << 8);
@@ -125,15 +131,8 @@ void vcpu_take_waiting(struct vcpu *vcpu, uint64_t event)
 
 uint32_t vcpu_end_call(struct vcpu *vcpu)
 {
-    uint32_t outcome = vcpu->event_outcome ? VCPU_EVENT_DELIVERED : VCPU_EVENT_NONE;
-
-    outcome |= vcpu->waiting ? VCPU_EVENT_WAITING : 0;
-    vcpu->waiting = 0;
     vcpu->pending_event = 0;
-    vcpu->flags = 0;
-    vcpu->event_outcome = VCPU_EVENT_NONE;
-    vcpu_special_set(vcpu, SPECIAL_CALL, 0);
-    return outcome << 8;
+    return end_call(vcpu, vcpu->event_outcome ? VCPU_EVENT_DELIVERED : VCPU_EVENT_NONE);
 }
 
 /* A reply without an exit. */
@@ -197,8 +196,8 @@ static enum septum_status prepare_entry(struct cpu *cpu, struct thread *thread, 
     return SYSCALL_RESTART;
 }
 
-static _Noreturn inline __attribute__((always_inline)) void
-run(struct cpu *cpu, struct vcpu *vcpu, bool set_rip, uint64_t rip)
+static _Noreturn ALWAYS_INLINE void run(struct cpu *cpu, struct vcpu *vcpu, bool set_rip,
+                                        uint64_t rip)
 {
     vcpu->state->entries++;
     cpu->counters[COUNTER_vm_entries]++;
@@ -291,12 +290,12 @@ static bool event_possible(struct vcpu *vcpu, uint64_t event, uint32_t groups, u
     uint32_t blocked = now.interruptibility;
     if (groups & VCPU_GROUP_RIP)
         blocked = (vcpu->staged->interruptibility & ~VCPU_IF) |
-                  (vcpu->staged->rflags & 0x200 ? VCPU_IF : 0);
+                  (vcpu->staged->rflags & RFLAGS_IF ? VCPU_IF : 0);
     if (flags & VCPU_SET_RIP)
-        blocked &= ~(VCPU_BLOCKED_BY_STI | VCPU_BLOCKED_BY_MOV_SS);
+        blocked &= ~VCPU_SHADOW;
     switch (event >> 8 & 7) {
     case VCPU_EVENT_EXTERNAL:
-        return (blocked & (VCPU_IF | VCPU_BLOCKED_BY_STI | VCPU_BLOCKED_BY_MOV_SS)) == VCPU_IF;
+        return (blocked & (VCPU_IF | VCPU_SHADOW)) == VCPU_IF;
     case VCPU_EVENT_NMI:
         return !(blocked & (VCPU_BLOCKED_BY_NMI | VCPU_BLOCKED_BY_MOV_SS));
     default:
@@ -349,8 +348,8 @@ static bool prepare(struct vcpu *vcpu, uint64_t flags, uint64_t event, uint64_t 
     return false;
 }
 
-static _Noreturn inline __attribute__((always_inline)) void
-go(struct cpu *cpu, struct thread *caller, struct vcpu *vcpu, uint64_t flags, uint64_t rip)
+static _Noreturn ALWAYS_INLINE void go(struct cpu *cpu, struct thread *caller, struct vcpu *vcpu,
+                                       uint64_t flags, uint64_t rip)
 {
     caller->deadline = caller->registers.rbx;
     vcpu->runner = caller;

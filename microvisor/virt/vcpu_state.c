@@ -26,8 +26,6 @@ struct vcpu_limits vcpu_limits;
 #define XCR0_PKRU (1ull << 9)
 #define XSTATE_BV_OFFSET 512u
 #define EVENT_RESERVED 0x7ff0f000u
-#define VECTOR_NMI 2u
-#define VECTOR_MC 18u
 /* #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX push an error code. */
 #define VECTORS_WITH_ERROR 0x60227d00u
 

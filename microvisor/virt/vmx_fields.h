@@ -109,6 +109,5 @@ enum vmx_reason {
 #define EVENT_VECTOR(event) ((event) & 0xff)
 #define EVENT_TYPE(event) ((event) >> 8 & 7)
 #define PENDING_DEBUG_BS (1u << 14)
-enum { EXCEPTION_DB = 1, EXCEPTION_DF = 8, EXCEPTION_AC = 17, EXCEPTION_MC = 18 };
 
 #endif

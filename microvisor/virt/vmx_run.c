@@ -13,7 +13,6 @@
 #include "check/watch.h"
 
 #define COLD __attribute__((noinline, cold))
-#define ALWAYS_INLINE inline __attribute__((always_inline))
 
 #define MSR_FLUSH_CMD 0x10bu
 #define DR7_GD 0x2000u
@@ -172,10 +171,10 @@ static void exit_exception(struct vcpu *vcpu, uint32_t vectoring, struct vcpu_ex
         __asm__ volatile("int $2" : : : "memory");
         return;
     }
-    if (event & EVENT_UNBLOCKED_NMI && vector != EXCEPTION_DF && !(vectoring & EVENT_VALID))
+    if (event & EVENT_UNBLOCKED_NMI && vector != VECTOR_DF && !(vectoring & EVENT_VALID))
         set_nmi_blocking(true); /* the IRET will be done again (28.2.3) */
     exit->address = vmcs_read(FIELD_QUALIFICATION); /* #PF: the address */
-    if (vector == EXCEPTION_DB)
+    if (vector == VECTOR_DB)
         exit->address = debug_registers_after(exit->address);
     if (EVENT_TYPE(event) < VCPU_EVENT_SOFTWARE_INTERRUPT)
         exit->instruction_length = 0;

@@ -15,11 +15,6 @@
 #define CR0_KEPT (CR0_UNCACHED | CR0_NE)
 #define CR4_KEPT (CR4_MCE | CR4_OSXSAVE)
 
-/* These exit whatever the VMM wants: a machine check is the host's, and a guest whose own #DB or
- * #AC handling raises another must not hold the CPU in an endless delivery (CVE-2015-5307,
- * -8104). */
-#define EXCEPTIONS_ALWAYS (1u << EXCEPTION_DB | 1u << EXCEPTION_AC | 1u << EXCEPTION_MC)
-
 /* ---- control registers ----------------------------------------------------------------------- */
 
 static uint64_t guest_view(uint64_t field, uint64_t shadow, uint64_t mask)
