@@ -107,9 +107,9 @@ struct svm_vcpu {
     paddr_t host_physical;
     uint32_t asid_generation;
     uint32_t nmi_blocked; /* VCPU_BLOCKED_BY_NMI between an NMI and its IRET */
-    uint32_t iret_steps;  /* enum svm_step */
+    uint32_t step;        /* enum svm_step */
     uint32_t by_hand;     /* VCPU_MSR_TSC_AUX, VCPU_MSR_SPEC_CTRL: to be switched by WRMSR */
-    uint64_t iret_rip, iret_rsp, iret_dr6;
+    uint64_t step_rip, step_rsp, step_dr6;
     uint32_t step_exceptions, step_intercepts; /* of SVM_STEP_SHADOW: what is intercepted without it */
     uint64_t cr0_hidden; /* CD and NW as the VMM wrote them: not passed on to the processor */
     uint64_t cr4_added;  /* PAE, if the guest has not set it but QEMU needs it: guard_paging */

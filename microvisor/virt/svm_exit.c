@@ -83,12 +83,12 @@ static void let_iret_run(struct vcpu *vcpu)
     struct vmcb *vmcb = svm->vmcb;
 
     svm_intercept(vmcb, SVM_IRET, false);
-    svm->iret_steps = SVM_STEP_IRET;
-    svm->iret_rip = vmcb->rip;
-    svm->iret_rsp = vmcb->rsp;
-    svm->iret_dr6 = vmcb->dr6;
+    svm->step = SVM_STEP_IRET;
+    svm->step_rip = vmcb->rip;
+    svm->step_rsp = vmcb->rsp;
+    svm->step_dr6 = vmcb->dr6;
     if (vcpu->flags & VCPU_EXIT_NMI_WINDOW && !(vmcb->rflags & RFLAGS_TF)) {
-        svm->iret_steps = SVM_STEP_TRAP;
+        svm->step = SVM_STEP_TRAP;
         vmcb->rflags |= RFLAGS_TF;
     }
 }

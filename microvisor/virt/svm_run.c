@@ -144,26 +144,6 @@ static void note_cut_event(struct vcpu *vcpu)
     vcpu->pending_event = cut;
 }
 
-/*
- * The IRET that was let run has ended the blocking of NMIs, unless the exit came before it was done: then
- * all is as it was. True: the exit is the trap that we asked for.
- */
-static bool note_iret(struct svm_vcpu *svm)
-{
-    struct vmcb *vmcb = svm->vmcb;
-    bool stepped = svm->iret_steps == SVM_STEP_TRAP;
-    bool done = vmcb->rip != svm->iret_rip || vmcb->rsp != svm->iret_rsp;
-
-    svm->iret_steps = SVM_STEP_NONE;
-    svm_block_nmi(svm, !done);
-    if (stepped && !done)
-        vmcb->rflags &= ~RFLAGS_TF;
-    if (!stepped || !done || vmcb->exit_code != SVM_EXIT_EXCEPTION + 1)
-        return false;
-    vmcb->dr6 = svm->iret_dr6;
-    return true;
-}
-
 /* What saves TF where the guest finds it, or loads flags. So do exceptions. */
 #define STEP_INTERCEPTS (1u << SVM_PUSHF | 1u << SVM_POPF | 1u << SVM_IRET | 1u << SVM_INTN)
 
@@ -176,12 +156,12 @@ static __attribute__((noinline)) bool step_over_shadow(struct vcpu *vcpu)
 {
     struct svm_vcpu *svm = vcpu->svm;
     struct vmcb *vmcb = svm->vmcb;
-    if (!svm_features.qemu || vcpu->pending_event || svm->iret_steps || vmcb->rflags & RFLAGS_TF ||
+    if (!svm_features.qemu || vcpu->pending_event || svm->step || vmcb->rflags & RFLAGS_TF ||
         !(vcpu->waiting || vcpu->flags & VCPU_EXIT_INTERRUPTIBLE))
         return false;
-    svm->iret_steps = SVM_STEP_SHADOW;
-    svm->iret_rip = vmcb->rip;
-    svm->iret_dr6 = vmcb->dr6;
+    svm->step = SVM_STEP_SHADOW;
+    svm->step_rip = vmcb->rip;
+    svm->step_dr6 = vmcb->dr6;
     svm->step_exceptions = vmcb->intercept_exceptions;
     svm->step_intercepts = vmcb->intercepts[0];
     vmcb->intercept_exceptions = UINT32_MAX;
@@ -200,29 +180,38 @@ static bool is_of_step(const struct svm_vcpu *svm, uint64_t code)
            (STEP_INTERCEPTS & ~svm->step_intercepts) >> (code - SVM_EXIT_INTERCEPT) & 1;
 }
 
-/* Another exit that came first finds the shadow there still. True: the exit is the step's. */
-static bool note_shadow_step(struct svm_vcpu *svm)
-{
-    struct vmcb *vmcb = svm->vmcb;
-    svm->iret_steps = SVM_STEP_NONE;
-    vmcb->rflags &= ~RFLAGS_TF;
-    vmcb->intercept_exceptions = svm->step_exceptions;
-    vmcb->intercepts[0] = svm->step_intercepts;
-    if (is_of_step(svm, vmcb->exit_code)) {
-        vmcb->interrupt_shadow = 0;
-        return true;
-    }
-    if (vmcb->exit_code != SVM_EXIT_EXCEPTION + 1) {
-        vmcb->interrupt_shadow = vmcb->rip == svm->iret_rip;
-        return false;
-    }
-    vmcb->dr6 = svm->iret_dr6;
-    return true;
-}
-
+/*
+ * The instruction that was to be stepped over may not be done: then all is as it was before, be it that NMIs are
+ * blocked, until the IRET is, or that STI was just executed. True: the exit is the step's alone.
+ */
 static bool note_step(struct svm_vcpu *svm)
 {
-    return svm->iret_steps == SVM_STEP_SHADOW ? note_shadow_step(svm) : note_iret(svm);
+    struct vmcb *vmcb = svm->vmcb;
+    enum svm_step step = svm->step;
+    bool moved = vmcb->rip != svm->step_rip;
+    bool trapped = vmcb->exit_code == SVM_EXIT_EXCEPTION + 1;
+
+    svm->step = SVM_STEP_NONE;
+    if (step == SVM_STEP_SHADOW) {
+        vmcb->rflags &= ~RFLAGS_TF;
+        vmcb->intercept_exceptions = svm->step_exceptions;
+        vmcb->intercepts[0] = svm->step_intercepts;
+        if (is_of_step(svm, vmcb->exit_code)) {
+            vmcb->interrupt_shadow = 0;
+            return true;
+        }
+        if (!trapped)
+            vmcb->interrupt_shadow = !moved;
+    } else {
+        bool done = moved || vmcb->rsp != svm->step_rsp;
+        svm_block_nmi(svm, !done);
+        if (step == SVM_STEP_TRAP && !done)
+            vmcb->rflags &= ~RFLAGS_TF;
+        trapped &= step == SVM_STEP_TRAP && done;
+    }
+    if (trapped)
+        vmcb->dr6 = svm->step_dr6;
+    return trapped;
 }
 
 /* ---- special entries and exits ----------------------------------------------------------------- */
@@ -302,11 +291,11 @@ static _Noreturn __attribute__((noinline)) void exited_slowly(struct vcpu *vcpu)
     }
     if (vmcb->exit_event & VCPU_EVENT_VALID || vcpu->pending_event)
         note_cut_event(vcpu);
-    if (vmcb->exit_code == SVM_EXIT_INTR && !svm->iret_steps)
+    if (vmcb->exit_code == SVM_EXIT_INTR && !svm->step)
         vcpu_exited(vcpu, &exit); /* the host's: it says nothing of the guest */
-    if (!svm->iret_steps || !note_step(svm))
+    if (!svm->step || !note_step(svm))
         svm_decode(vcpu, vmcb->exit_code, &exit);
-    vcpu_special_set(vcpu, SPECIAL_BACKEND, svm->iret_steps ? SPECIAL_BACKEND : 0);
+    vcpu_special_set(vcpu, SPECIAL_BACKEND, svm->step ? SPECIAL_BACKEND : 0);
     exit.interruptibility = svm_interruptibility(vcpu);
     exit.rip = vmcb->rip;
     vcpu_exited(vcpu, &exit);

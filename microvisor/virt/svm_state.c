@@ -158,7 +158,7 @@ void svm_begin(struct vcpu *vcpu)
     svm->vmcb_physical = frame_physical(vmcb);
     svm->host = this_cpu()->x86.virt_host_page;
     svm->host_physical = frame_physical(svm->host);
-    svm->iret_steps = SVM_STEP_NONE;
+    svm->step = SVM_STEP_NONE;
     svm->cr4_added = 0;
     svm->asid_generation = 0;
 }
