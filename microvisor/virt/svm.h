@@ -172,28 +172,11 @@ static inline uint32_t svm_instruction_length(const struct vmcb *vmcb)
     return svm_features.next_rip ? (uint32_t)(vmcb->next_rip - vmcb->rip) & 15 : 0;
 }
 
-/* Of an access to a port, whose EXITINFO2 is the next RIP. */
-static inline uint32_t svm_io_length(const struct vmcb *vmcb)
-{
-    return (uint32_t)(vmcb->exit_info2 - vmcb->rip) & 15;
-}
-
-/* EXITINFO1 (APM 2, 15.10.2): bit 0 IN, 2 string, 3 REP, 4-6 size, 7-9 address size, 10-12 segment. */
-static ALWAYS_INLINE uint64_t svm_io_qualification(const struct vmcb *vmcb)
-{
-    uint64_t info = vmcb->exit_info1, segment = svm_features.decode_assists ? info >> 10 & 7 : 7;
-    uint64_t basic = (info >> 16 & 0xffff) | (info >> 4 & 7) << 16 | (info & 1) * VCPU_IO_IN;
-    if (likely(!(info & 12)))
-        return basic;
-    return basic | (info >> 2 & 1) * VCPU_IO_STRING | (info >> 3 & 1) * VCPU_IO_REP |
-           segment << VCPU_IO_SEGMENT_SHIFT | (info >> 7 & 7) * 2 << VCPU_IO_ADDRESS_SHIFT;
-}
-
-/* svm_exit.c: what an exit means. *exit is all zero; RIP and interruptibility are the caller's. */
+/* svm_exit.c: what an exit means that svm_run.c does not decode itself. Of *exit, which is 0, the instruction's
+ * length is set; RIP and interruptibility are the caller's. */
 #define SVM_EXITS 0x90u
 extern const uint8_t svm_exits[SVM_EXITS]; /* enum vcpu_exit; below EXIT_COUNT if that says all */
 void svm_decode(struct vcpu *vcpu, uint64_t code, struct vcpu_exit_info *exit);
-void svm_nested_fault(const struct vmcb *vmcb, struct vcpu_exit_info *exit); /* its part for that exit */
 
 /* svm_entry.S: general registers in, VMRUN, general registers out, svm_exited. */
 _Noreturn void svm_run(uint64_t *gpr, struct vmcb *vmcb, paddr_t vmcb_physical,

@@ -64,17 +64,6 @@ static void exit_task_switch(const struct vcpu *vcpu, struct vcpu_exit_info *exi
     exit->address = info & UINT32_MAX;
 }
 
-/* The error code of a nested fault is that of a page fault, with two bits of its own (15.25.6). */
-void svm_nested_fault(const struct vmcb *vmcb, struct vcpu_exit_info *exit)
-{
-    uint64_t error = vmcb->exit_info1;
-    uint64_t access = error & 2 ? VCPU_ACCESS_WRITE : error & 16 ? VCPU_ACCESS_EXECUTE
-                                                                 : VCPU_ACCESS_READ;
-    exit->qualification = access | (error & 1 ? VCPU_ACCESS_PRESENT : 0) |
-                          (error >> 33 & 1 ? VCPU_ACCESS_PAGE_WALK : 0);
-    exit->address = vmcb->exit_info2;
-}
-
 /* The guest is about to execute the IRET that ends the blocking of NMIs: it runs, and what comes next
  * finds NMIs open. If the VMM waits for that, a single-step trap is next. */
 static void let_iret_run(struct vcpu *vcpu)
@@ -97,12 +86,11 @@ void svm_decode(struct vcpu *vcpu, uint64_t code, struct vcpu_exit_info *exit)
 {
     static const uint8_t tables[4] = {1, 0, 2, 3}; /* IDTR GDTR LDTR TR, then the same loaded */
     const struct vmcb *vmcb = vcpu->svm->vmcb;
-    unsigned kind = code < SVM_EXITS                ? svm_exits[code]
-                    : code == SVM_EXIT_NESTED_FAULT ? EXIT_GUEST_FAULT | EVENT
-                                                    : 0;
+    unsigned kind = code < SVM_EXITS ? svm_exits[code] : 0;
 
     exit->reason = kind & ~EVENT;
-    exit->instruction_length = kind & EVENT & ~DETAILS ? 0 : svm_instruction_length(vmcb);
+    if ((kind & EVENT) == EVENT)
+        exit->instruction_length = 0;
     switch (exit->reason) {
     case EXIT_NONE:
         if (!kind)
@@ -122,17 +110,12 @@ void svm_decode(struct vcpu *vcpu, uint64_t code, struct vcpu_exit_info *exit)
     case EXIT_INVLPG:
         exit->qualification = svm_features.decode_assists ? vmcb->exit_info1 : 0;
         break;
-    case EXIT_IO:
-        exit->qualification = svm_io_qualification(vmcb);
-        exit->instruction_length = svm_io_length(vmcb);
-        break;
-    case EXIT_MSR_READ:
+    case EXIT_MSR_READ: /* one that is switched by hand */
         vcpu_exit_msr(vcpu, vmcb->exit_info1 & 1, exit);
         if (exit->reason == EXIT_MSR_WRITE && svm_let_write(vcpu, (uint32_t)exit->qualification))
             exit->reason = EXIT_NONE;
         break;
     case EXIT_TASK_SWITCH: exit_task_switch(vcpu, exit); break;
-    case EXIT_GUEST_FAULT: svm_nested_fault(vmcb, exit); break;
     default: break;
     }
 }

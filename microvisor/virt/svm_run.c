@@ -214,6 +214,54 @@ static bool note_step(struct svm_vcpu *svm)
     return trapped;
 }
 
+/* ---- exits that guests have often -------------------------------------------------------------- */
+
+/* EXITINFO1 (APM 2, 15.10.2): bit 0 IN, 2 string, 3 REP, 4-6 size, 7-9 address size, 10-12 segment. */
+static ALWAYS_INLINE uint64_t io_qualification(const struct vmcb *vmcb)
+{
+    uint64_t info = vmcb->exit_info1, segment = svm_features.decode_assists ? info >> 10 & 7 : 7;
+    uint64_t basic = (info >> 16 & 0xffff) | (info >> 4 & 7) << 16 | (info & 1) * VCPU_IO_IN;
+    if (likely(!(info & 12)))
+        return basic;
+    return basic | (info >> 2 & 1) * VCPU_IO_STRING | (info >> 3 & 1) * VCPU_IO_REP |
+           segment << VCPU_IO_SEGMENT_SHIFT | (info >> 7 & 7) * 2 << VCPU_IO_ADDRESS_SHIFT;
+}
+
+/* The error code of a nested fault is that of a page fault, with two bits of its own (15.25.6). */
+static void nested_fault(const struct vmcb *vmcb, struct vcpu_exit_info *exit)
+{
+    uint64_t error = vmcb->exit_info1;
+    uint64_t access = error & 2 ? VCPU_ACCESS_WRITE : error & 16 ? VCPU_ACCESS_EXECUTE
+                                                                 : VCPU_ACCESS_READ;
+    exit->qualification = access | (error & 1 ? VCPU_ACCESS_PRESENT : 0) |
+                          (error >> 33 & 1 ? VCPU_ACCESS_PAGE_WALK : 0);
+    exit->address = vmcb->exit_info2;
+}
+
+/* Of exits that guests have often; false: it is another. */
+static ALWAYS_INLINE bool details(const struct vcpu *vcpu, uint64_t code, struct vcpu_exit_info *exit)
+{
+    const struct vmcb *vmcb = vcpu->svm->vmcb;
+
+    if (code == SVM_EXIT_IOIO) {
+        exit->reason = EXIT_IO;
+        exit->qualification = io_qualification(vmcb);
+        exit->instruction_length = (uint32_t)(vmcb->exit_info2 - vmcb->rip) & 15; /* the next RIP */
+    } else if (code == SVM_EXIT_MSR && !svm_by_hand((uint32_t)vcpu->state->gpr[1])) {
+        vcpu_exit_msr(vcpu, vmcb->exit_info1 & 1, exit);
+    } else if (code == SVM_EXIT_VINTR) {
+        exit->reason = EXIT_INTERRUPTIBLE;
+        exit->instruction_length = 0;
+    } else if (code == SVM_EXIT_NESTED_FAULT) {
+        exit->reason = EXIT_GUEST_FAULT;
+        exit->instruction_length = 0;
+        nested_fault(vmcb, exit);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 /* ---- special entries and exits ----------------------------------------------------------------- */
 
 /* What only some entries need. True: the guest is where the VMM wants it; do not enter. */
@@ -293,7 +341,8 @@ static _Noreturn __attribute__((noinline)) void exited_slowly(struct vcpu *vcpu)
         note_cut_event(vcpu);
     if (vmcb->exit_code == SVM_EXIT_INTR && !svm->step)
         vcpu_exited(vcpu, &exit); /* the host's: it says nothing of the guest */
-    if (!svm->step || !note_step(svm))
+    exit.instruction_length = svm_instruction_length(vmcb);
+    if ((!svm->step || !note_step(svm)) && !details(vcpu, vmcb->exit_code, &exit))
         svm_decode(vcpu, vmcb->exit_code, &exit);
     vcpu_special_set(vcpu, SPECIAL_BACKEND, svm->step ? SPECIAL_BACKEND : 0);
     exit.interruptibility = svm_interruptibility(vcpu);
@@ -335,30 +384,6 @@ _Noreturn void svm_enter(struct vcpu *vcpu, bool set_rip, uint64_t rip)
     if (unlikely((vcpu->object.owner->guest_generation ^ vcpu->guest_generation) | vcpu->special))
         enter_slowly(this_cpu(), vcpu);
     enter_now(this_cpu(), vcpu);
-}
-
-/* Of exits that guests have often; false: it is another. */
-static ALWAYS_INLINE bool details(const struct vcpu *vcpu, uint64_t code, struct vcpu_exit_info *exit)
-{
-    const struct vmcb *vmcb = vcpu->svm->vmcb;
-
-    if (code == SVM_EXIT_IOIO) {
-        exit->reason = EXIT_IO;
-        exit->qualification = svm_io_qualification(vmcb);
-        exit->instruction_length = svm_io_length(vmcb);
-    } else if (code == SVM_EXIT_MSR && !svm_by_hand((uint32_t)vcpu->state->gpr[1])) {
-        vcpu_exit_msr(vcpu, vmcb->exit_info1 & 1, exit);
-    } else if (code == SVM_EXIT_VINTR) {
-        exit->reason = EXIT_INTERRUPTIBLE;
-        exit->instruction_length = 0;
-    } else if (code == SVM_EXIT_NESTED_FAULT) {
-        exit->reason = EXIT_GUEST_FAULT;
-        exit->instruction_length = 0;
-        svm_nested_fault(vmcb, exit);
-    } else {
-        return false;
-    }
-    return true;
 }
 
 /* An exit that cut no event, of a kind that guests have often: answered; returns, with nothing done, if it is
