@@ -12,8 +12,6 @@
 #include "virt/vcpu.h"
 #include "x86/processor.h"
 
-#define PARKED UINT32_MAX /* thread.ready_priority while it waits for budget */
-
 static struct thread idle_threads[CPUS_MAX];
 
 void sched_init_cpu(void)
@@ -65,7 +63,7 @@ void sched_unready(struct thread *thread)
         return;
     thread->attention &= ~(uint64_t)ATTENTION_QUEUED;
     list_remove(&thread->ready_link);
-    if (thread->ready_priority != PARKED && list_empty(&cpu->ready[thread->ready_priority]))
+    if (list_empty(&cpu->ready[thread->ready_priority]))
         cpu->ready_mask &= ~(1ull << thread->ready_priority);
 }
 
@@ -164,13 +162,11 @@ void sched_charge(struct sched *next)
         begin(cpu, next, now);
 }
 
-static void unpark(struct sched *sched)
+/* It has budget again: its threads that can run go on, in the order in which they found none. */
+static void ready_bound(struct sched *sched)
 {
-    while (!list_empty(&sched->parked)) {
-        struct thread *thread = list_first(&sched->parked, struct thread, ready_link);
-        sched_unready(thread);
-        sched_ready(thread, false);
-    }
+    for (struct list *l = sched->bound.next; l != &sched->bound; l = l->next)
+        sched_ready(list_entry(l, struct thread, sched_link), false);
 }
 
 static void replenish_depleted(struct cpu *cpu, uint64_t now)
@@ -182,7 +178,7 @@ static void replenish_depleted(struct cpu *cpu, uint64_t now)
         replenish(sched, now);
         if (sched->remaining) {
             list_remove(&sched->depleted_link);
-            unpark(sched);
+            ready_bound(sched);
         } else {
             sched_arm(sched->period_start + sched->period_ticks);
         }
@@ -213,9 +209,9 @@ void sched_set(struct sched *sched, unsigned priority, uint32_t period_us)
     }
     list_remove(&sched->depleted_link);
     sched_update_budget(sched);
-    unpark(sched);
     for (struct list *l = sched->bound.next; l != &sched->bound; l = l->next)
         sched_requeue(list_entry(l, struct thread, sched_link));
+    ready_bound(sched);
     if (this_cpu()->charged == sched)
         sched_charge(sched);
 }
@@ -330,9 +326,8 @@ static struct thread *pick(struct cpu *cpu, uint64_t now)
                 enqueue(cpu, thread, false);
             continue;
         }
-        list_append(&thread->sched->parked, &thread->ready_link);
-        thread->attention |= ATTENTION_QUEUED;
-        thread->ready_priority = PARKED;
+        list_remove(&thread->sched_link); /* until the next period, see ready_bound */
+        list_append(&thread->sched->bound, &thread->sched_link);
     }
     return NULL;
 }

@@ -21,8 +21,7 @@ struct sched {
     uint64_t period_start;
     uint64_t used;           /* ticks in all */
     struct list depleted_link;  /* cpu->depleted, while without budget */
-    struct list parked;      /* threads that wait for this context's budget: thread.ready_link */
-    struct list bound;       /* threads bound to it: thread.sched_link */
+    struct list bound;       /* threads bound to it, thread.sched_link: last who last found no budget */
     struct list children, child_link;
 };
 

@@ -75,7 +75,6 @@ static enum septum_status create(struct object *object, const struct create_requ
 {
     struct sched *sched = (struct sched *)object;
     list_init(&sched->depleted_link);
-    list_init(&sched->parked);
     list_init(&sched->bound);
     list_init(&sched->children);
     list_init(&sched->child_link);

@@ -8,7 +8,7 @@
 
 enum thread_state {
     THREAD_INACTIVE,  /* never started */
-    THREAD_READY,     /* on a ready queue, parked for budget, or running */
+    THREAD_READY,     /* on a ready queue, without budget, or running */
     THREAD_SENDING,   /* queued at an endpoint: its message has not been received */
     THREAD_CALLING,   /* received; waits for the reply */
     THREAD_RECEIVING, /* waits at an endpoint or for a notification */
@@ -28,7 +28,7 @@ enum thread_attention {
     ATTENTION_STOP = 2,     /* stopped by control, or its task is being destroyed */
     ATTENTION_BOOSTED = 4,  /* runs at a waiter's priority */
     ATTENTION_TIMEOUT = 8,  /* a vCPU call's deadline has passed */
-    ATTENTION_QUEUED = 16,  /* on a ready queue, or parked for budget */
+    ATTENTION_QUEUED = 16,  /* on a ready queue */
     ATTENTION_FAULT = 32,   /* waits for the answer to a fault message */
     ATTENTION_UNTIMED = 64, /* not on cpu->timed: a wait must put it there first */
 };
