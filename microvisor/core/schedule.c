@@ -101,18 +101,8 @@ static bool end(struct object *object)
     struct sched *sched = (struct sched *)object;
     struct cpu *cpu = this_cpu();
 
-    while (!list_empty(&sched->bound)) {
-        struct thread *thread = list_first(&sched->bound, struct thread, sched_link);
-        sched_unready(thread);
-        if (thread->state == THREAD_CALLING && thread->reply_at)
-            sched_end_loan(thread->reply_at, sched);
-        list_remove(&thread->sched_link);
-        thread->own_sched = NULL;
-        if (thread->sched == sched)
-            thread->sched = NULL;
-        if (thread == cpu->current)
-            cpu->reschedule = 1;
-    }
+    while (!list_empty(&sched->bound))
+        thread_bind_sched(list_first(&sched->bound, struct thread, sched_link), NULL);
     while (!list_empty(&sched->children)) { /* what was cut from its share ends with it */
         struct sched *child = list_first(&sched->children, struct sched, child_link);
         list_remove(&child->child_link);

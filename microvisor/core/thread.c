@@ -24,7 +24,8 @@ static void bind_here(void *argument)
     thread->own_sched = bind->sched;
     if (thread->sched == before)
         thread->sched = bind->sched;
-    list_append(&bind->sched->bound, &thread->sched_link);
+    if (bind->sched)
+        list_append(&bind->sched->bound, &thread->sched_link);
     if (thread == this_cpu()->current)
         this_cpu()->reschedule = 1;
     else

@@ -76,7 +76,7 @@ struct thread {
     struct processor_thread x86;
 };
 
-/* Binds it to a context of its CPU. On any CPU. */
+/* Binds it to a context of its CPU; NULL: to none, then it does not run. On any CPU. */
 void thread_bind_sched(struct thread *thread, struct sched *sched);
 
 /* User registers as `control` and exception messages have them; writing checks the addresses. */
