@@ -436,8 +436,6 @@ void fault_raise(struct thread *thread, enum tag_origin origin, uint64_t w0, uin
     thread->fault = origin;
     thread->fault_words[0] = w0;
     thread->fault_words[1] = w1;
-    thread->fault_words[2] = thread->registers.rip;
-    thread->fault_words[3] = thread->registers.rsp;
     if (cap->type == OBJECT_ENDPOINT && cap->rights & RIGHT_SEND) {
         if (origin == ORIGIN_PAGE_FAULT)
             COUNT(page_faults);

@@ -3,22 +3,16 @@
 #include "core/revoke.h"
 #include "core/string.h"
 
-static void copy_fault(const struct thread *from, struct thread *to)
-{
-    if (from->fault == ORIGIN_EXCEPTION)
-        thread_read_registers(from, &to->buffer->registers);
-}
-
 enum septum_status message_transfer(struct thread *from, struct thread *to, uint64_t badge)
 {
     const struct registers *source = &from->registers;
     uint64_t tag = source->rsi & ~(TAG_ORIGIN_MASK << TAG_ORIGIN_SHIFT);
 
     if (from->fault) {
-        copy_fault(from, to);
+        if (from->fault == ORIGIN_EXCEPTION)
+            thread_read_registers(from, &to->buffer->registers);
         ipc_set_reply(to, STATUS_OK, (uint64_t)from->fault << TAG_ORIGIN_SHIFT | 4,
-                      from->fault_words[0], from->fault_words[1], from->fault_words[2],
-                      from->fault_words[3]);
+                      from->fault_words[0], from->fault_words[1], source->rip, source->rsp);
         to->registers.rdi = badge;
         return STATUS_OK;
     }

@@ -59,7 +59,7 @@ struct thread {
     uint64_t badge;      /* of the capability used for the present send */
     uint32_t call_shape;   /* IPC_SEND or IPC_CALL of the present send, or a fault's */
     uint32_t fault;        /* enum tag_origin while a fault message is under way */
-    uint64_t fault_words[4];
+    uint64_t fault_words[2]; /* the others are its registers: rip, rsp */
     uint32_t ipc_cpu;      /* the CPU that may change the ipc under way: home, or the endpoint's */
     uint32_t stopped_by_fault; /* a fault that had nobody to go to */
 
