@@ -13,17 +13,6 @@ static enum septum_status create(struct object *object, const struct create_requ
     return STATUS_OK;
 }
 
-void endpoint_queue_sender(struct endpoint *endpoint, struct thread *sender)
-{
-    unsigned priority = sender->ready_priority; /* as of when it began to wait: its home may be elsewhere */
-    struct list *place = endpoint->senders.next;
-    while (place != &endpoint->senders &&
-           list_entry(place, struct thread, queue_link)->ready_priority >= priority)
-        place = place->next;
-    list_insert_before(place, &sender->queue_link);
-    sender->endpoint = endpoint;
-}
-
 void endpoint_set_server(struct endpoint *endpoint, struct thread *server)
 {
     if (endpoint->server == server)
@@ -58,9 +47,8 @@ static uint32_t lent_to(const struct thread *thread)
 
 void ipc_settle_priority(struct thread *thread)
 {
-    unsigned self = this_cpu()->number;
     for (unsigned hop = 0; thread && hop < LENDING_HOPS_MAX; hop++) {
-        uint32_t boost = thread->object.home == self ? lent_to(thread) : thread->boost;
+        uint32_t boost = object_is_here(&thread->object) ? lent_to(thread) : thread->boost;
         if (boost == thread->boost)
             return;
         thread->boost = boost;
@@ -74,22 +62,35 @@ void ipc_settle_priority(struct thread *thread)
 }
 
 /*
+ * Does `thread` wait, directly or through others, for `waiter`?
  * Only threads of this CPU are followed: elsewhere the loan is not taken. Each hop is a thread that
  * waits for the next, so a chain that does not end at `waiter` ends at a thread that can run, unless it
  * is longer than any honest one.
  */
-bool ipc_would_deadlock(const struct thread *first, const struct thread *waiter)
+static bool would_deadlock(const struct thread *thread, const struct thread *waiter)
 {
-    unsigned self = this_cpu()->number;
-    const struct thread *thread = first;
     for (unsigned hop = 0; thread && hop < LENDING_HOPS_MAX; hop++) {
         if (thread == waiter)
             return true;
-        if (thread->object.home != self)
+        if (!object_is_here(&thread->object))
             return false;
         thread = next_in_chain(thread);
     }
     return false;
+}
+
+bool endpoint_queue_sender(struct endpoint *endpoint, struct thread *sender)
+{
+    unsigned priority = sender->ready_priority; /* as of when it began to wait: its home may be elsewhere */
+    struct list *place = endpoint->senders.next;
+    if (would_deadlock(endpoint->server, sender))
+        return false;
+    while (place != &endpoint->senders &&
+           list_entry(place, struct thread, queue_link)->ready_priority >= priority)
+        place = place->next;
+    list_insert_before(place, &sender->queue_link);
+    ipc_settle_priority(endpoint->server);
+    return true;
 }
 
 static bool end(struct object *object)

@@ -5,11 +5,6 @@
 #include "virt/vcpu.h"
 #include "x86/processor.h"
 
-static struct cpu *home_of(const struct thread *thread)
-{
-    return cpus[thread->object.home];
-}
-
 /* ---- waking and ending ----------------------------------------------------------------------- */
 
 static void wake_at_home(struct cross_post *post)
@@ -32,7 +27,7 @@ static void end_ipc(struct thread *thread)
 /* Its registers say how it ended: it goes on, on its own CPU. */
 static void go_on(struct thread *thread, bool front)
 {
-    if (home_of(thread) != this_cpu()) {
+    if (!object_is_here(&thread->object)) {
         thread->state = THREAD_WAKING;
         thread->post.run = wake_at_home;
         cross_post(thread->object.home, &thread->post);
@@ -63,7 +58,7 @@ static void unlink_blocked(struct thread *thread)
     case THREAD_CALLING:
         if (thread->reply_at) {
             thread->reply_at->reply_to = NULL;
-            if (thread->object.home == this_cpu()->number)
+            if (object_is_here(&thread->object))
                 sched_end_loan(thread->reply_at, thread->sched);
         }
         if (thread->reply_slot)
@@ -191,7 +186,7 @@ static enum septum_status hand_over(struct thread *sender, struct thread *receiv
     sender->state = THREAD_CALLING;
     sender->reply_at = receiver;
     receiver->reply_to = sender;
-    if (sender->object.home == this_cpu()->number)
+    if (object_is_here(&sender->object))
         receiver->sched = sender->sched;
     return STATUS_OK;
 }
@@ -207,11 +202,7 @@ static inline enum septum_status arrive(struct thread *sender, struct thread **r
     }
     if (passed(sender->deadline))
         return STATUS_TIMEOUT;
-    if (ipc_would_deadlock(endpoint->server, sender))
-        return STATUS_DEADLOCK;
-    endpoint_queue_sender(endpoint, sender);
-    ipc_settle_priority(endpoint->server);
-    return SYSCALL_SWITCHED;
+    return endpoint_queue_sender(endpoint, sender) ? SYSCALL_SWITCHED : STATUS_DEADLOCK;
 }
 
 static void arrive_from_afar(struct cross_post *post)
@@ -251,18 +242,17 @@ static enum septum_status block(struct thread *thread, enum thread_state state, 
 static enum septum_status endpoint_send(struct thread *sender, struct endpoint *endpoint,
                                         uint64_t deadline)
 {
-    unsigned home = endpoint->object.home;
     struct thread *receiver;
 
     sender->ready_priority = sched_priority(sender);
     sender->endpoint = endpoint;
     sender->deadline = deadline;
     list_init(&sender->queue_link);
-    if (home != this_cpu()->number) { /* that CPU now has the thread's ipc in hand */
-        sender->ipc_cpu = home;
+    if (!object_is_here(&endpoint->object)) { /* that CPU now has the thread's ipc in hand */
+        sender->ipc_cpu = endpoint->object.home;
         block(sender, THREAD_SENDING, deadline, NULL);
         sender->post.run = arrive_from_afar;
-        cross_post(home, &sender->post);
+        cross_post(endpoint->object.home, &sender->post);
         return SYSCALL_SWITCHED;
     }
     enum septum_status status = arrive(sender, &receiver);
@@ -335,7 +325,7 @@ static enum septum_status wait_decode(struct thread *caller, struct object **tar
         return STATUS_BAD_CAPABILITY;
     if (!(cap->rights & RIGHT_RECEIVE))
         return STATUS_BAD_RIGHTS;
-    return (*target)->home == this_cpu()->number ? STATUS_OK : STATUS_WRONG_CPU;
+    return object_is_here(*target) ? STATUS_OK : STATUS_WRONG_CPU;
 }
 
 /* The first queued sender whose message can be had, if any. */
@@ -390,7 +380,7 @@ static __attribute__((noinline)) enum septum_status ipc_wait(struct thread *call
         status = answer(caller, answered);
         if (status != STATUS_OK)
             return status;
-        if (home_of(answered) != this_cpu()) {
+        if (!object_is_here(&answered->object)) {
             go_on(answered, false);
             answered = NULL;
         } else {

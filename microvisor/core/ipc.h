@@ -55,7 +55,8 @@ void ipc_abort(struct thread *thread, enum septum_status status);
 void ipc_save_reply(struct thread *server, struct capability *slot);
 
 /* endpoint.c */
-void endpoint_queue_sender(struct endpoint *endpoint, struct thread *sender);
+/* The sender waits for a receiver; false: it would for ever, in a cycle. */
+bool endpoint_queue_sender(struct endpoint *endpoint, struct thread *sender);
 /* `server` is the last to have received here, and serves no other endpoint. */
 void endpoint_set_server(struct endpoint *endpoint, struct thread *server);
 
@@ -86,8 +87,6 @@ bool notification_receive(struct notification *notification, struct thread *thre
 uint64_t notification_take(struct notification *notification);
 void notification_unbind(struct notification *notification);
 
-/* Does whoever makes `first` wait, directly or through others, wait for `waiter`? */
-bool ipc_would_deadlock(const struct thread *first, const struct thread *waiter);
 /* Who waits for this thread has changed: its lent priority, and that of those it waits for. */
 void ipc_settle_priority(struct thread *thread);
 

@@ -67,7 +67,7 @@ static void deliver_post(struct cross_post *post)
 
 void notification_raise(struct notification *notification, uint64_t bits)
 {
-    if (likely(notification->object.home == this_cpu()->number)) {
+    if (likely(object_is_here(&notification->object))) {
         __atomic_fetch_or(&notification->bits, bits, __ATOMIC_ACQ_REL);
         deliver(notification);
     } else if (!__atomic_fetch_or(&notification->bits, bits, __ATOMIC_ACQ_REL)) {

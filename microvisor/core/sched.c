@@ -218,8 +218,7 @@ void sched_set(struct sched *sched, unsigned priority, uint32_t period_us)
 
 void sched_end_loan(struct thread *server, struct sched *lent)
 {
-    unsigned self = this_cpu()->number;
-    while (server && server->object.home == self && server->sched == lent &&
+    while (server && object_is_here(&server->object) && server->sched == lent &&
            server->own_sched != lent) {
         server->sched = server->own_sched;
         sched_requeue(server);

@@ -23,6 +23,12 @@ static inline struct thread *current_thread(void)
 }
 _Static_assert(offsetof(struct cpu, self) == 0 && offsetof(struct cpu, current) == 8, "read above");
 
+/* May this CPU change the object? */
+static inline bool object_is_here(const struct object *object)
+{
+    return object->home == this_cpu()->number;
+}
+
 static inline uint64_t processor_ticks(void)
 {
     uint32_t low, high;
