@@ -101,12 +101,12 @@ static void show_threads(const struct resident *task)
     char place[96];
     for (unsigned n = 0; n < task->start->thread_count; n++) {
         struct message m = sys_inspect(INSPECT_THREAD, task->slots + RESIDENT_THREAD + n, 0, 0);
-        uint64_t state = m.w[0] & INSPECT_THREAD_STATE_MASK;
+        uint64_t state = m.w[0] & THREAD_STATE_MASK;
         if (m.status != STATUS_OK || state >= sizeof states / sizeof *states)
             continue;
         symbol_name(&task->program, m.w[1], place, sizeof place);
         print(out, "  thread %u     CPU %lu, %s%s, at %s\n", n, m.w[3], states[state],
-              m.w[0] & INSPECT_THREAD_STOPPED && state ? ", stopped" : "", place);
+              m.w[0] & THREAD_STOPPED && state ? ", stopped" : "", place);
     }
 }
 

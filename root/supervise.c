@@ -51,8 +51,8 @@ static void describe(const struct notice *notice, char *text, size_t size_bytes)
 static bool is_stopped(const struct resident *task, unsigned thread)
 {
     struct message m = sys_inspect(INSPECT_THREAD, task->slots + RESIDENT_THREAD + thread, 0, 0);
-    return m.status == STATUS_OK && m.w[0] & INSPECT_THREAD_STOPPED &&
-           (m.w[0] & INSPECT_THREAD_STATE_MASK) != INSPECT_THREAD_INACTIVE;
+    return m.status == STATUS_OK && m.w[0] & THREAD_STOPPED &&
+           (m.w[0] & THREAD_STATE_MASK) != THREAD_INACTIVE;
 }
 
 /* Which thread a notice is about, or which had a fault that it could not tell. All are stopped. */

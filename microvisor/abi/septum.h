@@ -308,17 +308,17 @@ struct trace_record {
  * w0 = how many, w1 = the sequence number of the first (older ones are gone), w2 = of the next to come. */
 #define TRACE_RECORDS_PER_CALL 64u
 
-/* INSPECT_THREAD's w0: the state, and INSPECT_THREAD_STOPPED beside it while `control`, a fault without
- * an endpoint, or its creation holds the thread back. */
-enum inspect_thread_state {
-    INSPECT_THREAD_INACTIVE = 0,  /* never started */
-    INSPECT_THREAD_READY = 1,     /* runs, or would if it had the CPU and budget */
-    INSPECT_THREAD_SENDING = 2,   /* its message waits for a receiver */
-    INSPECT_THREAD_CALLING = 3,   /* its message was received: waits for the reply */
-    INSPECT_THREAD_RECEIVING = 4, /* waits for a message or a notification */
-    INSPECT_THREAD_WAKING = 5,    /* its answer is on the way from another CPU */
-    INSPECT_THREAD_STATE_MASK = 255,
-    INSPECT_THREAD_STOPPED = 256,
+/* INSPECT_THREAD's w0: the state, and THREAD_STOPPED beside it while `control`, a fault without an
+ * endpoint, or its creation holds the thread back. */
+enum thread_state {
+    THREAD_INACTIVE = 0,  /* never started */
+    THREAD_READY = 1,     /* runs, or would if it had the CPU and budget */
+    THREAD_SENDING = 2,   /* its message waits for a receiver */
+    THREAD_CALLING = 3,   /* its message was received: waits for the reply */
+    THREAD_RECEIVING = 4, /* waits for a message or a notification */
+    THREAD_WAKING = 5,    /* its answer is on the way from another CPU */
+    THREAD_STATE_MASK = 255,
+    THREAD_STOPPED = 256,
 };
 
 #include "boot_info.h"

@@ -79,7 +79,7 @@ static void read_thread(struct inquiry *inquiry)
 {
     const struct thread *thread = container_of(inquiry->object, struct thread, object);
     bool held = thread->attention & ATTENTION_STOP || thread->state == THREAD_INACTIVE;
-    inquiry->words[0] = thread->state | (held ? INSPECT_THREAD_STOPPED : 0);
+    inquiry->words[0] = thread->state | (held ? THREAD_STOPPED : 0);
     inquiry->words[1] = thread->registers.rip;
     inquiry->words[2] = thread->stopped_by_fault | (uint64_t)thread->fault_words[0] << 8;
     inquiry->words[3] = thread->object.home;

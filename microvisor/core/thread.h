@@ -6,15 +6,6 @@
 #include "core/task.h"
 #include "x86/processor_types.h"
 
-enum thread_state {
-    THREAD_INACTIVE,  /* never started */
-    THREAD_READY,     /* on a ready queue, without budget, or running */
-    THREAD_SENDING,   /* queued at an endpoint: its message has not been received */
-    THREAD_CALLING,   /* received; waits for the reply */
-    THREAD_RECEIVING, /* waits at an endpoint or for a notification */
-    THREAD_WAKING,    /* its answer is on the way from another CPU */
-};
-
 /* Where the CPU goes on with this thread. */
 enum thread_resume {
     RESUME_SYSRET, /* registers of the system-call ABI, results in rax rdi rsi rdx r10 r8 r9 */
@@ -39,7 +30,7 @@ struct thread {
     struct task *task;
     struct message_buffer *buffer; /* kernel address of the pinned page */
     uint64_t buffer_address;       /* user address */
-    uint32_t state;     /* enum thread_state */
+    uint32_t state;     /* enum thread_state of the ABI */
     uint32_t resume;    /* enum thread_resume */
     uint64_t attention; /* enum thread_attention; 0: fit for the fast path */
     uint32_t fault_endpoint; /* slot in the task's space */

@@ -136,7 +136,7 @@ void world_destroy(struct world *world)
 bool world_runs(const struct world *world)
 {
     struct message m = sys_inspect(INSPECT_THREAD, world->caller.thread, 0, 0);
-    return m.status == STATUS_OK && !(m.w[0] & INSPECT_THREAD_STOPPED);
+    return m.status == STATUS_OK && !(m.w[0] & THREAD_STOPPED);
 }
 
 /* ---- the audit ------------------------------------------------------------------------------- */

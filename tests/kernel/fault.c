@@ -60,7 +60,7 @@ TEST(page_fault_is_a_message, "a page fault arrives with its address, error code
     struct message m = expect_page_fault(endpoint, address + 0x123, PF_USER);
     EXPECT_BETWEEN(m.w[2], (uint64_t)read_address, (uint64_t)read_address + 64);
     EXPECT_BETWEEN(m.w[3], worker->thread.stack, worker->thread.stack + THREAD_STACK_BYTES);
-    EXPECT(thread_state(worker->thread.thread), INSPECT_THREAD_CALLING);
+    EXPECT(thread_state(worker->thread.thread), THREAD_CALLING);
 }
 
 TEST(page_fault_write_bit, "the error code of a write says so")
@@ -179,7 +179,7 @@ TEST(page_fault_without_endpoint, "a fault of a thread without a fault endpoint 
 {
     struct worker *worker = toucher_new(NULL, read_address, addresses_new(1, 1), 0);
     EXPECT(worker->step, 0);
-    CHECK(thread_state(worker->thread.thread) & INSPECT_THREAD_STOPPED);
+    CHECK(thread_state(worker->thread.thread) & THREAD_STOPPED);
 }
 
 TEST(page_fault_empty_endpoint_slot,
@@ -189,7 +189,7 @@ TEST(page_fault_empty_endpoint_slot,
     for (unsigned i = 0; i < 3; i++) {
         struct worker *worker = toucher_new(NULL, read_address, addresses_new(1, 1), slots[i]);
         EXPECT(worker->step, 0);
-        CHECK(thread_state(worker->thread.thread) & INSPECT_THREAD_STOPPED);
+        CHECK(thread_state(worker->thread.thread) & THREAD_STOPPED);
     }
 }
 
@@ -376,7 +376,7 @@ TEST(exception_without_endpoint, "an exception without a fault endpoint stops th
 {
     struct worker *worker = toucher_new(NULL, undefined_instruction, 0, 0);
     EXPECT(worker->step, 0);
-    CHECK(thread_state(worker->thread.thread) & INSPECT_THREAD_STOPPED);
+    CHECK(thread_state(worker->thread.thread) & THREAD_STOPPED);
 }
 
 TEST(exception_resumed_by_control, "a thread stopped by an exception can be repaired and resumed")

@@ -191,7 +191,7 @@ TEST_SMP(interrupt_other_cpu, "an interrupt of another CPU wakes a driver there"
 {
     cap_slot_t notification = notification_new(1);
     struct worker *worker = worker_go(NULL, 1, PRIORITY_HIGH, driver, notification);
-    thread_await_state(worker->thread.thread, INSPECT_THREAD_RECEIVING);
+    thread_await_state(worker->thread.thread, THREAD_RECEIVING);
     uart_interrupt(notification, 1);
     uart_raise();
     worker_join(worker);

@@ -14,7 +14,7 @@ TEST(ipc_send_reaches_waiter, "a send gives its tag and words to the thread that
 {
     cap_slot_t endpoint = endpoint_new(0);
     struct worker *worker = worker_go(NULL, 0, PRIORITY_HIGH, wait_once, endpoint);
-    EXPECT(thread_state(worker->thread.thread), INSPECT_THREAD_RECEIVING);
+    EXPECT(thread_state(worker->thread.thread), THREAD_RECEIVING);
     EXPECT_OK(message_send(endpoint, TAG(77, 4, 0), four_words, far_deadline()));
     worker_join(worker);
     EXPECT_OK(worker->message.status);
@@ -28,7 +28,7 @@ TEST(ipc_send_waits_for_receiver, "a send blocks until someone receives it")
     cap_slot_t endpoint = endpoint_new(0);
     struct worker *worker = worker_go(NULL, 0, PRIORITY_HIGH, send_once, endpoint);
     EXPECT(worker->step, 0);
-    EXPECT(thread_state(worker->thread.thread), INSPECT_THREAD_SENDING);
+    EXPECT(thread_state(worker->thread.thread), THREAD_SENDING);
     EXPECT_OK(message_wait(endpoint, DEADLINE_POLL).status);
     worker_join(worker);
     EXPECT_OK(worker->message.status);
@@ -60,9 +60,9 @@ TEST(ipc_call_blocks_until_reply, "a caller is in the state CALLING while its ca
 {
     cap_slot_t endpoint = endpoint_new(0);
     struct worker *caller = worker_go(NULL, 0, PRIORITY_HIGH, call_once, endpoint);
-    EXPECT(thread_state(caller->thread.thread), INSPECT_THREAD_SENDING);
+    EXPECT(thread_state(caller->thread.thread), THREAD_SENDING);
     EXPECT_OK(message_wait(endpoint, DEADLINE_POLL).status);
-    EXPECT(thread_state(caller->thread.thread), INSPECT_THREAD_CALLING);
+    EXPECT(thread_state(caller->thread.thread), THREAD_CALLING);
     EXPECT(caller->step, 0);
     EXPECT_STATUS(message_reply_wait(endpoint, TAG(9, 0, 0), NULL, DEADLINE_POLL).status,
                   STATUS_TIMEOUT);
@@ -125,7 +125,7 @@ TEST(ipc_low_server_high_client, "a server of lower priority than its client ans
 {
     cap_slot_t endpoint = endpoint_new(0);
     struct worker *server = worker_go(NULL, 0, PRIORITY_LOW, echo_server, endpoint);
-    thread_await_state(server->thread.thread, INSPECT_THREAD_RECEIVING);
+    thread_await_state(server->thread.thread, THREAD_RECEIVING);
     EXPECT_OK(message_call(endpoint, TAG(5, 0, 0), NULL, far_deadline()).status);
 }
 
@@ -440,5 +440,5 @@ TEST(ipc_too_many_items,
     for (uint64_t items = MESSAGE_ITEMS_MAX + 1; items <= TAG_ITEMS_MASK; items++)
         EXPECT_STATUS(message_send(endpoint, TAG(0, 0, items), NULL, far_deadline()),
                       STATUS_BAD_ARGUMENT);
-    EXPECT(thread_state(worker->thread.thread), INSPECT_THREAD_RECEIVING);
+    EXPECT(thread_state(worker->thread.thread), THREAD_RECEIVING);
 }

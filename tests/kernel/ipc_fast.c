@@ -267,7 +267,7 @@ TEST(ipc_wait_bound, "a thread with a notification waits as others do: bits and 
     cap_slot_t endpoint = endpoint_new(0), notification = notification_new(0);
     struct worker *server = waiting_server_new(endpoint, notification);
     EXPECT(server->message.w[0], 5);
-    EXPECT(thread_state(server->thread.thread), INSPECT_THREAD_RECEIVING);
+    EXPECT(thread_state(server->thread.thread), THREAD_RECEIVING);
     EXPECT_OK(message_send(endpoint, TAG(LABEL_RAISE, 1, 0), sent, far_deadline()));
     EXPECT(server->step, 3);
     EXPECT(TAG_ORIGIN(server->message.tag), ORIGIN_NOTIFICATION);
@@ -275,7 +275,7 @@ TEST(ipc_wait_bound, "a thread with a notification waits as others do: bits and 
     EXPECT(server->message.w[0], 6);
     EXPECT_OK(message_send(endpoint, TAG(LABEL_SLEEP, 1, 0), sent, far_deadline()));
     struct worker *sender = worker_go(NULL, 0, PRIORITY_HIGH, send_once, endpoint);
-    EXPECT(thread_state(sender->thread.thread), INSPECT_THREAD_SENDING);
+    EXPECT(thread_state(sender->thread.thread), THREAD_SENDING);
     EXPECT_OK(notification_signal(notification, 1));
     worker_join(sender);
     EXPECT_OK(sender->message.status);
@@ -289,7 +289,7 @@ TEST(ipc_wait_bound_forgets, "and its callers are let go when it waits without a
     struct worker *server = waiting_server_new(endpoint, notification_new(0));
     EXPECT_STATUS(message_call(endpoint, TAG(1, 1, 0), sent, far_deadline()).status, STATUS_PEER_GONE);
     EXPECT(server->step, 2);
-    EXPECT(thread_state(server->thread.thread), INSPECT_THREAD_RECEIVING);
+    EXPECT(thread_state(server->thread.thread), THREAD_RECEIVING);
 }
 
 /* in[0]: nothing is there. Waits for bits first, as one whose waits are the short ones does. */

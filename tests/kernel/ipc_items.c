@@ -174,7 +174,7 @@ TEST(item_window_closed,
     EXPECT_STATUS(call_with_item(&r, item_capability(r.endpoint, 0, RIGHT_SEND, 0)),
                   STATUS_BAD_ARGUMENT);
     EXPECT(r.worker->step, 0);
-    EXPECT(thread_state(r.worker->thread.thread), INSPECT_THREAD_RECEIVING);
+    EXPECT(thread_state(r.worker->thread.thread), THREAD_RECEIVING);
 }
 
 TEST(item_outside_window, "an item that does not lie in the window is refused, at every edge")
@@ -296,7 +296,7 @@ TEST(item_no_quota, "an item that the receiver cannot pay for is refused: NO_QUO
         STATUS_NO_QUOTA);
     EXPECT(r.worker->step, 0);
     EXPECT(rights_at(&r, r.base, NULL), 0);
-    EXPECT(thread_state(r.worker->thread.thread), INSPECT_THREAD_RECEIVING);
+    EXPECT(thread_state(r.worker->thread.thread), THREAD_RECEIVING);
 }
 
 /* ---- capabilities ---------------------------------------------------------------------------- */

@@ -209,7 +209,7 @@ TEST(ipc_never_is_never, "a wait without a deadline is still there after all oth
     struct worker *worker = worker_go(NULL, 0, PRIORITY_HIGH, wait_once, endpoint);
     sleep_ticks(10 * A_WHILE);
     EXPECT(worker->step, 0);
-    EXPECT(thread_state(worker->thread.thread), INSPECT_THREAD_RECEIVING);
+    EXPECT(thread_state(worker->thread.thread), THREAD_RECEIVING);
     EXPECT_OK(message_send(endpoint, 0, NULL, DEADLINE_POLL));
     worker_join(worker);
 }

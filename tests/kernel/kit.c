@@ -151,7 +151,7 @@ uint64_t thread_state(cap_slot_t thread)
 
 void thread_await_state(cap_slot_t thread, uint64_t state)
 {
-    while ((thread_state(thread) & INSPECT_THREAD_STATE_MASK) != state) {
+    while ((thread_state(thread) & THREAD_STATE_MASK) != state) {
         test_stop_if_failed();
         sleep_ticks(20000);
     }
@@ -159,7 +159,7 @@ void thread_await_state(cap_slot_t thread, uint64_t state)
 
 void thread_await_stopped(cap_slot_t thread)
 {
-    while (!(thread_state(thread) & INSPECT_THREAD_STOPPED)) {
+    while (!(thread_state(thread) & THREAD_STOPPED)) {
         test_stop_if_failed();
         sleep_ticks(20000);
     }

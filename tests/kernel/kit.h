@@ -66,9 +66,9 @@ void worker_join(struct worker *worker);
 /* Waits until worker->step is at least `step`. */
 void worker_await_step(struct worker *worker, uint64_t step);
 
-/* A thread's state: enum inspect_thread_state. */
+/* A thread's state: enum thread_state. */
 uint64_t thread_state(cap_slot_t thread);
-/* Waits until the thread is in that state (without INSPECT_THREAD_STOPPED), or is stopped. */
+/* Waits until the thread is in that state (without THREAD_STOPPED), or is stopped. */
 void thread_await_state(cap_slot_t thread, uint64_t state);
 void thread_await_stopped(cap_slot_t thread);
 

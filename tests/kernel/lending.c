@@ -34,7 +34,7 @@ static struct worker *busy_server_new(unsigned priority, cap_slot_t endpoint, ui
     server->in[0] = endpoint;
     server->in[1] = turns + 1;
     worker_start(server);
-    thread_await_state(server->thread.thread, INSPECT_THREAD_RECEIVING);
+    thread_await_state(server->thread.thread, THREAD_RECEIVING);
     return server;
 }
 
@@ -115,7 +115,7 @@ static struct worker *relay_new(unsigned priority, cap_slot_t own, cap_slot_t ne
     worker->in[0] = own;
     worker->in[1] = next;
     worker_start(worker);
-    thread_await_state(worker->thread.thread, INSPECT_THREAD_RECEIVING);
+    thread_await_state(worker->thread.thread, THREAD_RECEIVING);
     return worker;
 }
 
@@ -179,7 +179,7 @@ TEST(loan_ends_with_timeout, "when the caller times out, the server goes on on i
     EXPECT(server->out[0], 0);
     while (!server->out[0])
         sleep_ticks(A_WHILE);
-    thread_await_state(server->thread.thread, INSPECT_THREAD_RECEIVING);
+    thread_await_state(server->thread.thread, THREAD_RECEIVING);
     EXPECT(server->out[1], 1); /* its reply found nobody */
     CHECK(sched_used(server->sched) - before >= 5 * A_WHILE);
 }
@@ -216,7 +216,7 @@ TEST(loan_ends_with_budget,
     cap_slot_t endpoint = endpoint_new(0);
     may_answer = false;
     struct worker *server = worker_go(NULL, 0, PRIORITY_LOW, late_server, endpoint);
-    thread_await_state(server->thread.thread, INSPECT_THREAD_RECEIVING);
+    thread_await_state(server->thread.thread, THREAD_RECEIVING);
     uint64_t before = sched_used(server->sched);
     struct worker *poor = worker_new_on(NULL, sched_new(0, PRIORITY_HIGH, 2000, 1000000000),
                                         call_once); /* 2 ms each 1,000 s */
@@ -238,12 +238,12 @@ static struct worker *server_on_loan(unsigned own, unsigned lent, cap_slot_t not
     cap_slot_t endpoint = endpoint_new(0);
     may_answer = false;
     struct worker *server = worker_go(NULL, 0, own, late_server, endpoint);
-    thread_await_state(server->thread.thread, INSPECT_THREAD_RECEIVING);
+    thread_await_state(server->thread.thread, THREAD_RECEIVING);
     EXPECT_OK(sys_control(server->thread.thread, CONTROL_THREAD_BIND_NOTIFICATION, notification, 0,
                           0, 0)
                   .status);
     *caller = worker_go(NULL, 0, lent, call_once, endpoint);
-    thread_await_state((*caller)->thread.thread, INSPECT_THREAD_CALLING);
+    thread_await_state((*caller)->thread.thread, THREAD_CALLING);
     return server;
 }
 
@@ -286,7 +286,7 @@ TEST(loan_ends_with_death, "when the caller is destroyed, the server goes on on 
     slot_clear(caller->sched);
     while (!server->out[0])
         sleep_ticks(A_WHILE);
-    thread_await_state(server->thread.thread, INSPECT_THREAD_RECEIVING);
+    thread_await_state(server->thread.thread, THREAD_RECEIVING);
     EXPECT(server->out[1], 1);
 }
 

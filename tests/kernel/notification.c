@@ -19,7 +19,7 @@ TEST(notification_wakes_waiter, "raising bits wakes the thread that waits, and i
 {
     cap_slot_t notification = notification_new(0);
     struct worker *worker = worker_go(NULL, 0, PRIORITY_HIGH, wait_once, notification);
-    EXPECT(thread_state(worker->thread.thread), INSPECT_THREAD_RECEIVING);
+    EXPECT(thread_state(worker->thread.thread), THREAD_RECEIVING);
     EXPECT_OK(notification_signal(notification, 0x8000000000000001));
     worker_join(worker);
     expect_bits(&worker->message, 0x8000000000000001);

@@ -208,7 +208,7 @@ TEST_SMP(smp_poll_across, "a poll of an endpoint of the other CPU finds a receiv
     EXPECT_STATUS(message_send(endpoint, 0, NULL, DEADLINE_POLL), STATUS_TIMEOUT);
     EXPECT_STATUS(message_call(endpoint, 0, NULL, DEADLINE_POLL).status, STATUS_TIMEOUT);
     struct worker *worker = worker_go(NULL, 1, PRIORITY_LOW, wait_once, endpoint);
-    thread_await_state(worker->thread.thread, INSPECT_THREAD_RECEIVING);
+    thread_await_state(worker->thread.thread, THREAD_RECEIVING);
     EXPECT_OK(message_send(endpoint, TAG(3, 0, 0), NULL, DEADLINE_POLL));
     worker_join(worker);
 }
@@ -221,7 +221,7 @@ TEST_SMP(smp_call_times_out,
     EXPECT_STATUS(message_call(endpoint, 0, NULL, deadline).status, STATUS_TIMEOUT);
     CHECK(ticks() >= deadline);
     struct worker *server = worker_go(NULL, 1, PRIORITY_LOW, wait_once, endpoint);
-    thread_await_state(server->thread.thread, INSPECT_THREAD_RECEIVING);
+    thread_await_state(server->thread.thread, THREAD_RECEIVING);
     deadline = ticks() + 4 * A_WHILE;
     EXPECT_STATUS(message_call(endpoint, 0, NULL, deadline).status, STATUS_TIMEOUT);
     CHECK(ticks() >= deadline);
@@ -264,7 +264,7 @@ TEST_SMP(smp_bound_notification_across, "a bound notification is raised from the
         sys_control(worker->thread.thread, CONTROL_THREAD_BIND_NOTIFICATION, notification, 0, 0, 0)
             .status);
     worker_start(worker);
-    thread_await_state(worker->thread.thread, INSPECT_THREAD_RECEIVING);
+    thread_await_state(worker->thread.thread, THREAD_RECEIVING);
     EXPECT_OK(notification_signal(notification, 0x10));
     worker_join(worker);
     EXPECT(worker->message.w[0], 0x10);

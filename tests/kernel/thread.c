@@ -54,7 +54,7 @@ TEST(thread_start_registers,
 TEST(thread_is_made_stopped, "a new thread does not run before it is started")
 {
     struct worker *worker = worker_new(NULL, 0, PRIORITY_HIGH, count);
-    EXPECT(thread_state(worker->thread.thread), INSPECT_THREAD_INACTIVE | INSPECT_THREAD_STOPPED);
+    EXPECT(thread_state(worker->thread.thread), THREAD_INACTIVE | THREAD_STOPPED);
     sleep_ticks(A_WHILE);
     EXPECT(worker->step, 0);
 }
@@ -85,7 +85,7 @@ TEST(thread_stop_and_resume, "a stopped thread stands still and goes on where it
     struct worker *worker = worker_go(NULL, 0, PRIORITY_LOW, count, 0);
     worker_await_step(worker, 1);
     EXPECT_OK(control(worker->thread.thread, CONTROL_THREAD_STOP, 0));
-    CHECK(thread_state(worker->thread.thread) & INSPECT_THREAD_STOPPED);
+    CHECK(thread_state(worker->thread.thread) & THREAD_STOPPED);
     uint64_t step = worker->step;
     sleep_ticks(A_WHILE);
     EXPECT(worker->step, step);
@@ -148,7 +148,7 @@ TEST(thread_stop_self, "a thread that stops itself goes on when another resumes 
     worker_start(worker);
     for (uint64_t step = 1; step <= 2; step++) {
         EXPECT(worker->step, step);
-        CHECK(thread_state(worker->thread.thread) & INSPECT_THREAD_STOPPED);
+        CHECK(thread_state(worker->thread.thread) & THREAD_STOPPED);
         EXPECT_OK(control(worker->thread.thread, CONTROL_THREAD_RESUME, 0));
     }
     EXPECT(worker->step, 3);

@@ -40,7 +40,7 @@ def test_enums_become_tables():
     rows = docs.table_enum("ipc_shape")
     assert rows[2].startswith("| 0 | `IPC_SEND` | target: endpoint")
     assert rows[5].startswith("| 3 | `IPC_REPLY_WAIT` |") and len(rows) == 6
-    assert "| 256 | `INSPECT_THREAD_STOPPED` |  |" in docs.table_enum("inspect_thread_state")
+    assert "| 256 | `THREAD_STOPPED` |  |" in docs.table_enum("thread_state")
 
 
 def test_a_number_of_lines_that_is_far_off_is_found():
