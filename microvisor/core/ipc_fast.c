@@ -116,8 +116,7 @@ end_call(struct cpu *cpu, struct thread *server, struct endpoint *endpoint, stru
 
 /* ---- more than a switch ---------------------------------------------------------------------- */
 
-_Noreturn void ipc_fast_call(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2,
-                             uint64_t w3);
+_Noreturn ipc_path ipc_fast_call, ipc_fast_reply_wait, ipc_fast_send, ipc_fast_wait;
 
 /* Live FPU registers that nobody needs now, as a guest's behind its VMM, are put away. */
 static _Noreturn __attribute__((noinline)) void
@@ -176,13 +175,6 @@ long_reply_wait(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_
 }
 
 /* ---- from entry.S ---------------------------------------------------------------------------- */
-
-_Noreturn void ipc_fast_reply_wait(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1,
-                                   uint64_t w2, uint64_t w3);
-_Noreturn void ipc_fast_send(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2,
-                             uint64_t w3);
-_Noreturn void ipc_fast_wait(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2,
-                             uint64_t w3);
 
 _Noreturn void ipc_fast_call(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2,
                              uint64_t w3)

@@ -21,10 +21,12 @@ enum septum_status sys_control(struct thread *caller);
 enum septum_status sys_schedule(struct thread *caller);
 enum septum_status sys_inspect(struct thread *caller);
 
-/* The general path of ipc, from entry.S and from the fast path: arguments in C's registers, the shape in
- * caller->registers.rax, the preserved registers saved. */
-_Noreturn void ipc_general(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2,
-                           uint64_t w3);
+/* A way of ipc from entry.S: arguments in C's registers, the preserved registers saved. */
+typedef void ipc_path(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2,
+                      uint64_t w3);
+
+/* The general one, also where a fast one does not do: the shape in caller->registers.rax. */
+_Noreturn ipc_path ipc_general;
 
 /* Puts the current thread's message into its registers: there it is for message_transfer. */
 static inline void ipc_save(struct thread *caller, uint64_t target, uint64_t tag, uint64_t w0,
