@@ -96,18 +96,18 @@ static void run_call(struct cross_post *post)
 }
 
 /* Calls every CPU of the mask, with a `struct call` for each, and does work meanwhile. */
-static void call_cpus(uint64_t mask, enum cross_kind kind, struct call *calls,
-                      const struct call *call, void (*work)(void))
+static void call_cpus(uint64_t mask, enum cross_kind kind, void (*run)(void *), void *argument,
+                      struct call *calls, void (*work)(void))
 {
     uint64_t self = 1ull << this_cpu()->number;
     unsigned count = 0;
 
     for (uint64_t left = mask & ~self; left; left &= left - 1) {
-        calls[count] = *call;
+        calls[count] = (struct call){{.run = run_call}, run, argument, 0};
         push((unsigned)__builtin_ctzll(left), kind, &calls[count++].post);
     }
     if (mask & self)
-        call->run(call->argument);
+        run(argument);
     while (count--) {
         while (!__atomic_load_n(&calls[count].done, __ATOMIC_ACQUIRE)) {
             work();
@@ -116,17 +116,17 @@ static void call_cpus(uint64_t mask, enum cross_kind kind, struct call *calls,
     }
 }
 
+void cross_wait(void)
+{
+    this_cpu()->busy++;
+    cross_interrupt();
+    this_cpu()->busy--;
+}
+
 void cross_call(unsigned cpu, void (*run)(void *), void *argument)
 {
-    struct cpu *self = this_cpu();
-    struct call call = {{.run = run_call}, run, argument, 0}, sent;
-    if (cpu == self->number) {
-        run(argument);
-        return;
-    }
-    self->busy++;
-    call_cpus(1ull << cpu, CROSS_ORDERLY, &sent, &call, cross_interrupt);
-    self->busy--;
+    struct call call;
+    call_cpus(1ull << cpu, CROSS_ORDERLY, run, argument, &call, cross_wait);
 }
 
 static void pass(void *argument)
@@ -137,12 +137,12 @@ static void pass(void *argument)
 
 void cross_quiesce(void)
 {
-    struct call call = {{.run = run_call}, pass, NULL, 0}, sent[CPUS_MAX];
-    call_cpus(cpus_online(), CROSS_QUIESCE, sent, &call, cross_interrupt);
+    struct call calls[CPUS_MAX];
+    call_cpus(cpus_online(), CROSS_QUIESCE, pass, NULL, calls, cross_interrupt);
 }
 
 void cross_call_urgent(uint64_t cpu_mask, void (*run)(void *), void *argument)
 {
-    struct call call = {{.run = run_call}, run, argument, 0}, sent[CPUS_MAX];
-    call_cpus(cpu_mask, CROSS_URGENT, sent, &call, cross_call_poll);
+    struct call calls[CPUS_MAX];
+    call_cpus(cpu_mask, CROSS_URGENT, run, argument, calls, cross_call_poll);
 }

@@ -47,3 +47,6 @@ void cross_call_poll(void);
 
 /* The interrupt's handler: answers everything. */
 void cross_interrupt(void);
+
+/* Answers what may be answered in the middle of a system call; for loops that wait for another CPU. */
+void cross_wait(void);
