@@ -37,13 +37,6 @@ static void go_on(struct thread *thread, bool front)
     sched_ready(thread, front);
 }
 
-static void set_status(struct thread *thread, enum septum_status status)
-{
-    if (thread->fault)
-        return; /* the faulting instruction is tried again, or the thread is stopped */
-    ipc_set_reply(thread, status, 0, 0, 0, 0, 0);
-}
-
 /* Takes a blocked thread out of whatever it waits in. On its ipc_cpu. */
 static void unlink_blocked(struct thread *thread)
 {
@@ -72,7 +65,8 @@ static void unlink_blocked(struct thread *thread)
 void ipc_abort(struct thread *thread, enum septum_status status)
 {
     unlink_blocked(thread);
-    set_status(thread, status);
+    if (!thread->fault) /* else the faulting instruction is tried again, or the thread is stopped */
+        ipc_set_reply(thread, status, 0, 0, 0, 0, 0);
     end_ipc(thread);
     go_on(thread, false);
 }
@@ -85,20 +79,16 @@ struct cancel {
 static void cancel_here(void *argument)
 {
     const struct cancel *cancel = argument;
-    uint32_t state = cancel->thread->state;
-    if (state == THREAD_SENDING || state == THREAD_CALLING || state == THREAD_RECEIVING)
+    if (thread_waits(cancel->thread))
         ipc_abort(cancel->thread, cancel->status);
 }
 
 void ipc_cancel(struct thread *thread, enum septum_status status)
 {
     struct cancel cancel = {thread, status};
-    struct cpu *cpu = this_cpu();
     cross_call(thread->ipc_cpu, cancel_here, &cancel);
-    cpu->busy++;
     while (thread->state == THREAD_WAKING)
-        cross_interrupt();
-    cpu->busy--;
+        cross_wait();
 }
 
 void ipc_drop_callers(struct thread *thread)
@@ -437,8 +427,7 @@ void fault_raise(struct thread *thread, enum tag_origin origin, uint64_t w0, uin
     if (status == SYSCALL_SWITCHED)
         return;
     /* Nobody to tell: the thread stops where it is, and its task's owner can see why. */
-    thread->fault = 0;
-    thread->attention &= ~(uint64_t)ATTENTION_FAULT;
+    end_ipc(thread);
     thread->attention |= ATTENTION_STOP;
     thread->stopped_by_fault = origin;
     this_cpu()->reschedule = 1;

@@ -254,31 +254,23 @@ void sched_set_deadline(struct thread *thread, uint64_t deadline)
  */
 static void expire_deadlines(struct cpu *cpu, uint64_t now)
 {
-    uint64_t earliest = DEADLINE_NEVER;
     struct list *l = cpu->timed.next;
     while (l != &cpu->timed) {
         struct thread *thread = list_entry(l, struct thread, timed_link);
-        bool waits = thread->state != THREAD_READY && thread->state != THREAD_INACTIVE &&
-                     thread->state != THREAD_WAKING;
         l = l->next;
-        if ((waits || thread->vcpu) && thread->deadline > now) {
-            if (thread->deadline < earliest)
-                earliest = thread->deadline;
+        if ((thread_waits(thread) || thread->vcpu) && thread->deadline > now) {
+            sched_arm(thread->deadline);
             continue;
         }
         list_remove(&thread->timed_link);
         thread->attention |= ATTENTION_UNTIMED;
-        if (waits || thread->vcpu) {
-            if (thread->vcpu)
-                thread->attention |= ATTENTION_TIMEOUT;
-            else
-                ipc_cancel(thread, STATUS_TIMEOUT);
-            earliest = DEADLINE_NEVER;
+        if (thread->vcpu) {
+            thread->attention |= ATTENTION_TIMEOUT;
+        } else if (thread_waits(thread)) {
+            ipc_cancel(thread, STATUS_TIMEOUT);
             l = cpu->timed.next;
         }
     }
-    if (earliest != DEADLINE_NEVER)
-        sched_arm(earliest);
 }
 
 void sched_timer_interrupt(void)

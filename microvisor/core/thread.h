@@ -67,6 +67,12 @@ struct thread {
     struct processor_thread x86;
 };
 
+/* In an ipc that has not ended. */
+static inline bool thread_waits(const struct thread *thread)
+{
+    return thread->state >= THREAD_SENDING && thread->state <= THREAD_RECEIVING;
+}
+
 /* Binds it to a context of its CPU; NULL: to none, then it does not run. On any CPU. */
 void thread_bind_sched(struct thread *thread, struct sched *sched);
 
