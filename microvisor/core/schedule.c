@@ -120,19 +120,6 @@ static bool end(struct object *object)
 
 const struct object_kind sched_kind = OBJECT_KIND(sched, create, end, NULL);
 
-static enum septum_status bind(struct thread *caller, struct sched *sched)
-{
-    enum septum_status status = STATUS_OK;
-    struct object *object = capability_object(caller->task, caller->registers.rdx, OBJECT_THREAD,
-                                              RIGHT_CONTROL, &status);
-    if (!object)
-        return status;
-    if (object->home != sched->object.home)
-        return STATUS_WRONG_CPU;
-    thread_bind_sched(container_of(object, struct thread, object), sched);
-    return STATUS_OK;
-}
-
 enum septum_status sys_schedule(struct thread *caller)
 {
     const struct registers *in = &caller->registers;
@@ -147,13 +134,19 @@ enum septum_status sys_schedule(struct thread *caller)
     }
     if (in->rsi != SCHEDULE_SET && in->rsi != SCHEDULE_BIND)
         return STATUS_BAD_ARGUMENT;
-    struct capability *cap = capability_lookup(&caller->task->capabilities, in->rdi);
-    uint64_t limits = cap->badge;
+    uint64_t limits = capability_lookup(&caller->task->capabilities, in->rdi)->badge;
     struct sched *sched = (struct sched *)capability_object(caller->task, in->rdi, OBJECT_SCHED,
                                                             RIGHT_CONTROL, &status);
     if (!sched)
         return status;
-    if (in->rsi == SCHEDULE_BIND)
-        return bind(caller, sched);
-    return set(sched, limits, in->rdx, in->r10);
+    if (in->rsi == SCHEDULE_SET)
+        return set(sched, limits, in->rdx, in->r10);
+    struct object *object =
+        capability_object(caller->task, in->rdx, OBJECT_THREAD, RIGHT_CONTROL, &status);
+    if (!object)
+        return status;
+    if (object->home != sched->object.home)
+        return STATUS_WRONG_CPU;
+    thread_bind_sched(container_of(object, struct thread, object), sched);
+    return STATUS_OK;
 }
