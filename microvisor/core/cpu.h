@@ -6,12 +6,6 @@
 #include "core/list.h"
 #include "x86/processor_types.h"
 
-struct thread;
-struct vcpu;
-struct task;
-struct sched;
-struct interrupt;
-
 enum counter {
 #define COUNTER(name, meaning) COUNTER_##name,
 #include "abi/counters.def"

@@ -3,7 +3,6 @@
 
 #include "core/object.h"
 
-struct task;
 struct thread;
 
 #define SLICE_MS 10u /* a turn among threads of equal priority */

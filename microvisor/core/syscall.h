@@ -13,13 +13,11 @@
 /* The handler has set the thread up itself (it blocks, or was switched away from). */
 #define SYSCALL_SWITCHED ((enum septum_status)0x101)
 
-enum septum_status sys_ipc(struct thread *caller);
-enum septum_status sys_create(struct thread *caller);
-enum septum_status sys_map(struct thread *caller);     /* mapping.c */
-enum septum_status sys_unmap(struct thread *caller);   /* revoke.c */
-enum septum_status sys_control(struct thread *caller);
-enum septum_status sys_schedule(struct thread *caller);
-enum septum_status sys_inspect(struct thread *caller);
+/* sys_map is in mapping.c, sys_unmap in revoke.c, the others where their names say. */
+#define SYSCALL(number, name, arguments, errors, meaning)                                          \
+    enum septum_status sys_##name(struct thread *caller);
+#include "abi/syscalls.def"
+#undef SYSCALL
 
 /* A way of ipc from entry.S: arguments in C's registers, the preserved registers saved. */
 typedef void ipc_path(uint64_t target, uint64_t tag, uint64_t w0, uint64_t w1, uint64_t w2,

@@ -9,7 +9,6 @@
 
 typedef uint64_t vaddr_t; /* host virtual */
 typedef uint64_t paddr_t; /* host physical */
-typedef uint64_t gpa_t;   /* guest physical */
 
 #define PAGE_SIZE 4096ull
 #define PAGE_SHIFT 12
