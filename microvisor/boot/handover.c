@@ -3,7 +3,6 @@
  * tags (Multiboot2 specification 2.0, section 3). Both become calls of memory_add and one structure.
  */
 #include "boot/boot.h"
-#include "core/string.h"
 #include "x86/paging.h"
 
 struct handover handover;

@@ -4,7 +4,6 @@
  */
 #include "boot/boot.h"
 #include "core/mapping.h"
-#include "core/string.h"
 #include "x86/paging.h"
 
 struct elf_header {

@@ -4,7 +4,6 @@
  */
 #include "boot/boot.h"
 #include "core/frames.h"
-#include "core/string.h"
 #include "virt/vcpu.h"
 #include "x86/features.h"
 #include "x86/paging.h"

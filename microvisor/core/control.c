@@ -1,6 +1,5 @@
 /* control: threads, vCPUs and interrupts from outside. */
 #include "core/interrupt.h"
-#include "core/string.h"
 #include "core/syscall.h"
 #include "virt/vcpu.h"
 #include "x86/processor.h"

@@ -1,7 +1,6 @@
 /* Work on other CPUs: lock-free stacks in struct cpu, an inter-processor interrupt to empty them. */
 #include "core/cross.h"
 
-#include "check/check.h"
 #include "x86/processor.h"
 
 /* Who finds the stack empty sends the interrupt; it stands for all that come until it is taken. */

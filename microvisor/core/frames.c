@@ -7,7 +7,6 @@
 
 #include "core/list.h"
 #include "core/spinlock.h"
-#include "core/string.h"
 
 #define ORDERS 4u
 

@@ -6,7 +6,6 @@
  * task needs RIGHT_INSPECT and RIGHT_MACHINE. A task is identified by the physical address of its record.
  */
 #include "core/frames.h"
-#include "core/string.h"
 #include "core/syscall.h"
 #include "core/trace.h"
 #include "virt/vcpu.h"

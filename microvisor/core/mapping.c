@@ -5,7 +5,6 @@
 #include "core/mapping.h"
 
 #include "core/revoke.h"
-#include "core/string.h"
 #include "core/syscall.h"
 #include "virt/vcpu.h"
 #include "x86/processor.h"

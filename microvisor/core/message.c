@@ -1,7 +1,5 @@
 /* Messages that do more than registers can: long ones, and those that delegate. */
 #include "core/ipc.h"
-#include "core/revoke.h"
-#include "core/string.h"
 
 enum septum_status message_transfer(struct thread *from, struct thread *to, uint64_t badge)
 {

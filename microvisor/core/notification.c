@@ -3,7 +3,6 @@
  * them. Who raises the first bit sees to it that the home CPU looks; later raisers only add bits.
  */
 #include "core/interrupt.h"
-#include "core/syscall.h"
 #include "x86/processor.h"
 
 uint64_t notification_take(struct notification *notification)

@@ -6,7 +6,6 @@
 #include "core/quota.h"
 
 #include "core/frames.h"
-#include "core/string.h"
 
 #define OBJECT_MIN 64u
 

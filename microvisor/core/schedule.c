@@ -1,5 +1,4 @@
 /* schedule: scheduling contexts as objects, and who runs on them. */
-#include "core/ipc.h"
 #include "core/syscall.h"
 #include "x86/processor.h"
 

@@ -1,7 +1,6 @@
 /* System calls: from entry.S to their handlers and back. */
 #include "core/syscall.h"
 
-#include "core/ipc.h"
 #include "core/trace.h"
 #include "x86/processor.h"
 

@@ -3,7 +3,6 @@
 
 #include "core/frames.h"
 #include "core/revoke.h"
-#include "core/string.h"
 #include "virt/vcpu.h"
 #include "x86/processor.h"
 

@@ -1,7 +1,6 @@
 /* Threads: making, starting, stopping, ending. */
 #include "core/thread.h"
 
-#include "core/string.h"
 #include "core/syscall.h"
 #include "virt/vcpu.h"
 #include "x86/processor.h"

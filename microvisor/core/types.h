@@ -21,6 +21,11 @@ typedef uint64_t paddr_t; /* host physical */
 #define container_of(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
+/* What compilers expect to find, and what the kernel uses of it (x86/string.c). */
+void *memset(void *to, int byte, size_t count);
+void *memcpy(void *restrict to, const void *restrict from, size_t count);
+int memcmp(const void *left, const void *right, size_t count);
+
 /* A failed assertion is a fault of the kernel, reported with a stack trace; debug builds only. */
 #ifdef SEPTUM_DEBUG
 _Noreturn void assertion_failed(const char *file, unsigned line, const char *what);

@@ -2,7 +2,6 @@
 #include "virt/svm.h"
 
 #include "core/frames.h"
-#include "core/string.h"
 #include "core/task.h"
 #include "x86/instructions.h"
 

@@ -4,7 +4,6 @@
 #include "core/cpu.h"
 #include "core/cross.h"
 #include "core/mapping.h"
-#include "core/string.h"
 #include "core/table.h"
 #include "core/task.h"
 #include "x86/fpu.h"

@@ -14,7 +14,6 @@
  * then, or sends an interrupt anyway; one that comes after our test ends the guest at once.
  */
 #include "core/cpu.h"
-#include "core/string.h"
 #include "core/syscall.h"
 #include "virt/vcpu_exit.h"
 #include "x86/fpu.h"

@@ -7,7 +7,6 @@
  * switched. What else a processor demands of a guest's state, VM entry itself checks.
  */
 #include "core/cpu.h"
-#include "core/string.h"
 #include "virt/svm.h"
 #include "virt/vmx.h"
 #include "x86/features.h"

@@ -2,7 +2,6 @@
  * ACPI 6.4, sections 5.2.5 to 5.2.12: from the root pointer to the MADT and the DMAR table. Tables are read through
  * temporary windows; a length or checksum that is wrong makes a table absent.
  */
-#include "core/string.h"
 #include "x86/paging.h"
 #include "x86/platform.h"
 #include "x86/processor.h"

@@ -3,7 +3,6 @@
  * does not matter which unit a device belongs to, but it has to belong to one. What is not as it should be makes the
  * whole table unusable: who is not sure what the IOMMU sees is not protected by it.
  */
-#include "core/string.h"
 #include "x86/platform.h"
 #include "x86/processor.h"
 

@@ -7,7 +7,6 @@
  */
 #include "x86/fpu.h"
 
-#include "core/string.h"
 #include "virt/vcpu.h"
 #include "x86/features.h"
 #include "x86/instructions.h"

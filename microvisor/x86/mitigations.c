@@ -4,7 +4,6 @@
  */
 #include "x86/mitigations.h"
 
-#include "core/string.h"
 #include "x86/features.h"
 #include "x86/instructions.h"
 #include "x86/platform.h"

@@ -1,6 +1,4 @@
 /* The string functions, by the processor's own string instructions: eight bytes at a time. */
-#include "core/string.h"
-
 #include "core/types.h"
 
 void *memset(void *to, int byte, size_t count)

@@ -2,7 +2,6 @@
  * What a switch of tasks needs beyond CR3: FPU registers, port permissions, FS base, barriers.
  * cpu->switch_slow says that there is any of it, so that the usual switch tests one word.
  */
-#include "core/string.h"
 #include "x86/fpu.h"
 #include "x86/instructions.h"
 #include "x86/paging.h"
