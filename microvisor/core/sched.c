@@ -282,12 +282,10 @@ void sched_timer_interrupt(void)
     sched_charge(cpu->charged);
     replenish_depleted(cpu, now);
     expire_deadlines(cpu, now);
-    if (!runnable(cpu->current)) {
+    if (!runnable(cpu->current) || !has_budget(cpu->current->sched)) {
         cpu->reschedule = 1;
         return;
     }
-    if (!has_budget(cpu->current->sched))
-        cpu->reschedule = 1;
     if (cpu->ready_mask >> sched_priority(cpu->current) & 1) {
         if (now >= cpu->slice_end)
             cpu->reschedule = 1;
