@@ -36,7 +36,7 @@ HOOK(ledger_page_freed, (const struct quota *quota))       /* a table of that ta
 HOOK(ledger_cr3_loaded, (uint64_t cr3))                    /* on this CPU */
 HOOK(ledger_told, (void))                                  /* this CPU has got a flush's demand */
 HOOK(ledger_vmrun_done, (bool entered))                    /* if it did, it has flushed as asked */
-HOOK(ledger_slot_emptied, (struct object * object))        /* object->dying: it was the last */
+HOOK(ledger_slot_emptied, (struct object * object))        /* of a capability to it */
 HOOK(ledger_quiescent, (void))                             /* this CPU refers to no object */
 HOOK(ledger_object_ends, (const struct object *object))
 HOOK(ledger_unlock, (const struct spinlock *lock))         /* is about to be released */

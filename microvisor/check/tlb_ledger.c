@@ -143,7 +143,7 @@ static void check_guest(struct entry *entry, const char *when)
         return;
     for (uint64_t left = entry->task->guest_cpus; left; left &= left - 1) {
         unsigned cpu = (unsigned)__builtin_ctzll(left);
-        if (told[cpu] < entry->guest_cleared && !list_empty(&entry->task->vcpus))
+        if (told[cpu] < entry->guest_cleared)
             missing(when, entry->task, "guest", cpu);
     }
     entry->guest_since = entry->guest_cleared;
@@ -239,14 +239,14 @@ void ledger_slot_emptied(struct object *object)
     acquire();
     pending = true;
     slot_emptied = next();
-    object->reserved = (uint32_t)slot_emptied;
+    object->emptied = (uint32_t)slot_emptied;
     release();
 }
 
 void ledger_object_ends(const struct object *object)
 {
     for (unsigned cpu = 0; cpu < cpu_count; cpu++) {
-        if (cpu != this_cpu()->number && (int32_t)((uint32_t)quiescent[cpu] - object->reserved) < 0)
+        if (cpu != this_cpu()->number && (int32_t)((uint32_t)quiescent[cpu] - object->emptied) < 0)
             missing("an object ends that may be in use", object, "capabilities", cpu);
     }
 }

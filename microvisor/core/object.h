@@ -8,10 +8,9 @@ struct capability;
 struct sched;
 
 struct object {
-    uint8_t type;      /* enum object_type */
-    uint8_t dying;     /* on the list of objects to take apart; no capability names it any more */
+    uint8_t type;  /* enum object_type */
     uint16_t home;     /* the CPU on which it is changed; tasks: unused */
-    uint32_t reserved;
+    uint32_t emptied;  /* check/tlb_ledger.c: when a capability to it last went */
     struct task *owner;        /* charged for it */
     struct capability *root;   /* the first capability, from which all others derive */
     struct list link;          /* owner->objects; when dying the list of revoke.c */

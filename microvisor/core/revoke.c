@@ -205,7 +205,6 @@ static void empty_slot(struct capability *capability, struct step *step)
     ledger_slot_emptied(object);
     if (object->root == capability) {
         object->root = NULL;
-        object->dying = 1;
         list_remove(&object->link);
         /* Threads first, or the end of what they wait for would let them run once more. */
         if (object->type == OBJECT_THREAD)

@@ -38,8 +38,6 @@ static void make_table(struct task *task, struct table *table, const struct tabl
 
 static bool init_task(struct task *task, uint64_t slots)
 {
-    list_init(&task->threads);
-    list_init(&task->vcpus);
     list_init(&task->objects);
     make_table(task, &task->host, &table_format_host, SPACE_HOST);
     return task->host.root && make_capability_space(task, slots) && processor_task_init(task);

@@ -25,8 +25,6 @@ struct task {
     uint32_t end_space; /* how far its end has come */
     uint64_t end_base;
     bool stopping;       /* being destroyed: makes no new objects, starts no threads */
-    struct list threads; /* struct thread.task_link */
-    struct list vcpus;   /* struct vcpu.task_link */
     struct list objects; /* struct object.link: all that is charged to it and is not dying */
     uint32_t charged;    /* how many, with those that are dying */
 };

@@ -46,7 +46,6 @@ static enum septum_status create(struct object *object, const struct create_requ
     list_init(&thread->queue_link);
     list_init(&thread->timed_link);
     list_init(&thread->sched_link);
-    list_init(&thread->task_link);
     thread->task = task;
     thread->fault_endpoint = (uint32_t)request->a2;
     thread->state = THREAD_INACTIVE;
@@ -63,7 +62,6 @@ static enum septum_status create(struct object *object, const struct create_requ
     thread->buffer_address = request->a1;
     spinlock_acquire(&mapping_lock);
     task->host_cpus |= 1ull << object->home;
-    list_append(&task->threads, &thread->task_link);
     spinlock_release(&mapping_lock);
     thread_bind_sched(thread, request->sched);
     return STATUS_OK;
@@ -141,9 +139,6 @@ static bool end(struct object *object)
 static void release(struct object *object)
 {
     struct thread *thread = container_of(object, struct thread, object);
-    spinlock_acquire(&mapping_lock);
-    list_remove(&thread->task_link);
-    spinlock_release(&mapping_lock);
     if (thread->buffer_address)
         task_unmap_kernel_page(thread->task, thread->buffer_address);
     if (thread->buffer)

@@ -61,7 +61,6 @@ struct thread {
     struct list ready_link;
     struct list queue_link;  /* endpoint: senders or receivers; notification: waiters */
     struct list timed_link; /* cpu->timed, perhaps needlessly */
-    struct list task_link;
     struct list sched_link;
     struct cross_post post;  /* for cross-CPU sends and replies */
     struct processor_thread x86;

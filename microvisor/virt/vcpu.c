@@ -43,9 +43,6 @@ static void release(struct object *object)
     struct vcpu *vcpu = container_of(object, struct vcpu, object);
     struct quota *quota = &object->owner->quota;
 
-    spinlock_acquire(&mapping_lock);
-    list_remove(&vcpu->task_link);
-    spinlock_release(&mapping_lock);
     if (vcpu->state_address)
         task_unmap_kernel_page(object->owner, vcpu->state_address);
     if (vcpu->area)
@@ -89,7 +86,6 @@ static enum septum_status create(struct object *object, const struct create_requ
     struct vcpu *vcpu = container_of(object, struct vcpu, object);
     struct task *owner = object->owner;
 
-    list_init(&vcpu->task_link);
     enum septum_status status = fill(vcpu, request->a1);
     if (status != STATUS_OK)
         return status;
@@ -97,7 +93,6 @@ static enum septum_status create(struct object *object, const struct create_requ
     cross_call(object->home, begin, vcpu);
     spinlock_acquire(&mapping_lock);
     owner->guest_cpus |= 1ull << object->home;
-    list_append(&owner->vcpus, &vcpu->task_link);
     spinlock_release(&mapping_lock);
     return STATUS_OK;
 }

@@ -62,7 +62,6 @@ struct vcpu {
     uint32_t activity;      /* VCPU_ACTIVITY_* */
     struct vcpu_state *staged; /* what the VMM wrote, while it is checked: a page of our own */
     uint64_t state_address; /* user address of the shared page in the owner's host space */
-    struct list task_link;
 
     /* State that neither vendor's area holds, private copies. dr, dr6 (SVM: in the VMCB instead): stale
      * while this vCPU is its CPU's x86.debug_vcpu, whose values stay in the registers after an exit. */
