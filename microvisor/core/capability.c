@@ -40,6 +40,7 @@ struct capability *capability_reserve(struct task *task, uint64_t slot, enum sep
         return NULL;
     capability->task = task;
     capability->slot = (uint32_t)slot;
+    list_init(&capability->kin);
     return capability;
 }
 
@@ -52,16 +53,9 @@ void capability_fill(struct capability *slot, struct object *object, uint8_t typ
     slot->fast = type == OBJECT_ENDPOINT       ? rights & (FAST_SEND | FAST_RECEIVE)
                  : type == OBJECT_NOTIFICATION && rights & RIGHT_SEND ? FAST_RAISE
                                                                       : 0;
-    slot->first_child = NULL;
-    slot->prev = NULL;
-    slot->next = NULL;
     slot->parent = parent;
-    if (parent) {
-        slot->next = parent->first_child;
-        if (slot->next)
-            slot->next->prev = slot;
-        parent->first_child = slot;
-    }
+    if (parent)
+        list_prepend(&parent->kin, &slot->kin);
     __atomic_store_n(&slot->type, type, __ATOMIC_RELEASE);
 }
 

@@ -15,10 +15,11 @@ struct capability {
     uint8_t type; /* enum object_type; OBJECT_NONE: empty */
     uint8_t rights;
     uint8_t fast;   /* enum capability_fast */
-    uint8_t reserved;
     uint32_t slot;
     struct task *task; /* whose space this slot is in */
-    struct capability *parent, *first_child, *next, *prev; /* derivation tree */
+    struct capability *parent; /* that it was delegated from */
+    struct list kin;           /* all of its object's: behind each come those that derive from it */
+    uint64_t reserved;
 };
 _Static_assert(sizeof(struct capability) == 64, "64 capabilities a page");
 

@@ -181,14 +181,11 @@ static void run_range_job(struct step *step)
 
 /* ---- capabilities ---------------------------------------------------------------------------- */
 
-static void unlink_capability(struct capability *capability)
+/* The first that was delegated from it; NULL if there is none. */
+static struct capability *first_child(const struct capability *capability)
 {
-    if (capability->prev)
-        capability->prev->next = capability->next;
-    else if (capability->parent)
-        capability->parent->first_child = capability->next;
-    if (capability->next)
-        capability->next->prev = capability->prev;
+    struct capability *next = list_first(&capability->kin, struct capability, kin);
+    return next->parent == capability ? next : NULL;
 }
 
 /* The object pointer stays: whoever has just seen the type may still follow it, until he has passed
@@ -196,8 +193,8 @@ static void unlink_capability(struct capability *capability)
 static void empty_slot(struct capability *capability, struct step *step)
 {
     struct object *object = capability->object;
-    unlink_capability(capability);
-    capability->parent = capability->next = capability->prev = NULL;
+    list_remove(&capability->kin);
+    capability->parent = NULL;
     __atomic_store_n(&capability->type, OBJECT_NONE, __ATOMIC_RELEASE);
     capability->fast = 0;
     capability->rights = 0;
@@ -217,13 +214,13 @@ static void empty_slot(struct capability *capability, struct step *step)
 static void run_capability_job(struct step *step)
 {
     struct capability *top = job.capability;
-    while (top->first_child) {
-        struct capability *leaf = job.leaf;
+    while (first_child(top)) {
+        struct capability *leaf = job.leaf, *child = first_child(leaf);
         if (!step->budget)
             return;
         step->budget--;
-        job.leaf = leaf->first_child ? leaf->first_child : leaf->parent;
-        if (!leaf->first_child)
+        job.leaf = child ? child : leaf->parent;
+        if (!child)
             empty_slot(leaf, step);
     }
     if (job.self)
@@ -292,7 +289,7 @@ static bool begin_capability(struct request *request, struct step *step)
             return false;
         }
         request->base++;
-        if (capability->type != OBJECT_NONE && (request->self || capability->first_child)) {
+        if (capability->type != OBJECT_NONE && (request->self || first_child(capability))) {
             job.capability = job.leaf = capability;
             job.self = request->self;
             return true;
