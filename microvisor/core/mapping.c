@@ -364,7 +364,7 @@ static __attribute__((noinline)) enum septum_status map_step(const struct map_re
         status = map_range(request, done);
     spinlock_release(&mapping_lock);
     if (unlikely(again))
-        revoke_help();
+        revoke_step(request->to, SPACE_CAPABILITY, done, 0, false); /* goes on with that one */
     return status;
 }
 

@@ -38,19 +38,6 @@ struct step {
 
 static struct list dying = {&dying, &dying}; /* objects that no capability names any more */
 
-static void step_begin(struct step *step)
-{
-    *step = (struct step){.budget = MAP_STEP};
-    spinlock_acquire(&mapping_lock);
-}
-
-static void step_end(struct step *step)
-{
-    flush_commit(&step->flush);
-    table_free_garbage();
-    spinlock_release(&mapping_lock);
-}
-
 /* ---- ranges ---------------------------------------------------------------------------------- */
 
 /* Where the frame with that number is in the range's space. */
@@ -84,18 +71,14 @@ static void split_range(struct range *range)
 static void prepare_cut(struct range *range)
 {
     struct table *table = space_table(range->task, range->space);
-    uint64_t start, end;
+    uint64_t start, end, shift = range->place.start - range->frame;
 
-    if (table && range->cut_start > range->frame) {
-        uint64_t place = place_of(range, range->cut_start);
-        if (!table_split(table, place, &start, &end))
-            range->cut_start -= place - start;
-    }
-    if (table && range->cut_last < range_last_frame(range)) {
-        uint64_t place = place_of(range, range->cut_last + 1);
-        if (!table_split(table, place, &start, &end))
-            range->cut_last += end - place;
-    }
+    if (table && range->cut_start > range->frame &&
+        !table_split(table, range->cut_start + shift, &start, &end))
+        range->cut_start = start - shift;
+    if (table && range->cut_last < range_last_frame(range) &&
+        !table_split(table, range->cut_last + 1 + shift, &start, &end))
+        range->cut_last = end - 1 - shift;
     if (range->cut_start > range->frame && range->cut_last < range_last_frame(range))
         split_range(range);
 }
@@ -235,20 +218,9 @@ bool revoke_in_progress(const struct capability *capability)
 
 /* ---- steps ----------------------------------------------------------------------------------- */
 
-static bool job_active(void)
-{
-    return job.cursor || job.capability;
-}
-
-static void run_job(struct step *step)
-{
-    run_range_job(step);
-    if (job.capability)
-        run_capability_job(step);
-}
-
 /* What is to be taken back. `base` moves on as jobs are begun. */
 struct request {
+    struct object *object; /* all capabilities to it; NULL: */
     struct task *task;
     enum space_kind space;
     uint64_t base, end; /* bytes, ports or slots */
@@ -298,21 +270,34 @@ static bool begin_capability(struct request *request, struct step *step)
     return request->base < end;
 }
 
+static bool begin_object(const struct object *object)
+{
+    job.capability = job.leaf = object->root;
+    job.self = true;
+    return object->root != NULL;
+}
+
 /* One step towards the request; true when nothing of it is left. */
 static bool take(struct request *request)
 {
-    struct step step;
+    struct step step = {.budget = MAP_STEP};
     bool more = true;
 
     request->reply = NULL;
-    step_begin(&step);
-    run_job(&step);
-    while (more && !job_active() && step.budget) {
-        more = request->space == SPACE_CAPABILITY ? begin_capability(request, &step)
-                                                  : begin_range(request);
-        run_job(&step);
+    spinlock_acquire(&mapping_lock);
+    while (step.budget && (more || job.cursor || job.capability)) {
+        if (job.cursor)
+            run_range_job(&step);
+        else if (job.capability)
+            run_capability_job(&step);
+        else
+            more = request->object                      ? begin_object(request->object)
+                   : request->space == SPACE_CAPABILITY ? begin_capability(request, &step)
+                                                        : begin_range(request);
     }
-    step_end(&step);
+    flush_commit(&step.flush);
+    table_free_garbage();
+    spinlock_release(&mapping_lock);
     if (request->reply) {
         reply_capability_dropped(request->reply);
         return false;
@@ -322,33 +307,16 @@ static bool take(struct request *request)
 
 bool revoke_step(struct task *task, enum space_kind space, uint64_t *base, uint64_t end, bool self)
 {
-    struct request request = {task, space, *base, end, self, NULL};
+    struct request request = {.task = task, .space = space, .base = *base, .end = end, .self = self};
     bool done = take(&request);
     *base = request.base;
     return done;
 }
 
-void revoke_help(void)
-{
-    struct step step;
-    step_begin(&step);
-    run_job(&step);
-    step_end(&step);
-}
-
 bool revoke_object(struct object *object)
 {
-    struct step step;
-    step_begin(&step);
-    run_job(&step);
-    if (!job_active() && object->root) {
-        job.capability = job.leaf = object->root;
-        job.self = true;
-        run_job(&step);
-    }
-    bool done = !object->root;
-    step_end(&step);
-    return done;
+    struct request request = {.object = object};
+    return take(&request);
 }
 
 /* ---- the end of objects ---------------------------------------------------------------------- */
