@@ -20,6 +20,12 @@ struct object *capability_object(const struct task *task, uint64_t slot, enum ob
     return capability->object;
 }
 
+struct task *capability_task(struct task *task, uint64_t slot, unsigned rights,
+                             enum septum_status *error)
+{
+    return slot ? (struct task *)capability_object(task, slot, OBJECT_TASK, rights, error) : task;
+}
+
 struct capability *capability_reserve(struct task *task, uint64_t slot, enum septum_status *error)
 {
     struct capability_space *space = &task->capabilities;

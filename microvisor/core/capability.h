@@ -53,6 +53,10 @@ static inline struct capability *capability_lookup(const struct capability_space
 struct object *capability_object(const struct task *task, uint64_t slot, enum object_type type,
                                  unsigned rights, enum septum_status *error);
 
+/* The task behind a slot of `task`, likewise; behind slot 0 is the task itself. */
+struct task *capability_task(struct task *task, uint64_t slot, unsigned rights,
+                             enum septum_status *error);
+
 /*
  * A slot of `task` that can be filled (allocating its page from the task's quota), or NULL with
  * *error BAD_SLOT or NO_QUOTA. Takes no lock itself: mapping_lock must be held.

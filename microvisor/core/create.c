@@ -78,22 +78,18 @@ static enum septum_status create_decode(struct thread *caller, struct create_req
     const struct registers *in = &caller->registers;
     enum septum_status status = STATUS_OK;
 
-    *request = (struct create_request){.owner = caller->task,
-                                       .owner_rights = RIGHTS_ALL & ~RIGHT_MACHINE,
+    *request = (struct create_request){.owner_rights = RIGHTS_ALL & ~RIGHT_MACHINE,
                                        .type = (enum object_type)in->rsi,
                                        .a0 = in->r10,
                                        .a1 = in->r8,
                                        .a2 = in->r9};
     if (in->rsi <= OBJECT_NONE || in->rsi > OBJECT_DEVICE)
         return STATUS_BAD_ARGUMENT;
-    if (in->rdx) {
-        struct capability *cap = capability_lookup(&caller->task->capabilities, in->rdx);
-        request->owner_rights = cap->rights;
-        request->owner = (struct task *)capability_object(caller->task, in->rdx, OBJECT_TASK,
-                                                          RIGHT_CREATE, &status);
-        if (!request->owner)
-            return status;
-    }
+    if (in->rdx)
+        request->owner_rights = capability_lookup(&caller->task->capabilities, in->rdx)->rights;
+    request->owner = capability_task(caller->task, in->rdx, RIGHT_CREATE, &status);
+    if (!request->owner)
+        return status;
     if (request->owner->stopping)
         return STATUS_BUSY;
     uint64_t cpu = request->a0;

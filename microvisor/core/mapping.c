@@ -464,38 +464,23 @@ enum septum_status map_items(struct thread *from, struct thread *to, unsigned co
 /* In the upper half of `how`: units done before the call was preempted. */
 #define HOW_DONE_SHIFT 32
 
-static enum septum_status map_decode(struct thread *caller, struct map_request *request)
-{
-    const struct registers *in = &caller->registers;
-    enum septum_status status = STATUS_OK;
-
-    *request = (struct map_request){
-        .from = caller->task,
-        .to = caller->task,
-        .how = (uint32_t)in->rsi,
-        .source = in->rdx,
-        .target = in->r10,
-        .count = in->r8,
-        .badge = in->r9,
-    };
-    if (in->rdi) {
-        request->to = (struct task *)capability_object(caller->task, in->rdi, OBJECT_TASK,
-                                                       RIGHT_MAP, &status);
-        if (!request->to)
-            return status;
-    }
-    return STATUS_OK;
-}
-
 /* Small requests are done as a whole; others step by step, and rdx tells how many units were done.
  * */
 enum septum_status sys_map(struct thread *caller)
 {
     struct registers *registers = &caller->registers;
     for (;;) {
-        struct map_request request;
         uint64_t done = 0, before = registers->rsi >> HOW_DONE_SHIFT;
-        enum septum_status status = map_decode(caller, &request);
+        enum septum_status status = STATUS_OK;
+        const struct map_request request = {
+            .from = caller->task,
+            .to = capability_task(caller->task, registers->rdi, RIGHT_MAP, &status),
+            .how = (uint32_t)registers->rsi,
+            .source = registers->rdx,
+            .target = registers->r10,
+            .count = registers->r8,
+            .badge = registers->r9,
+        };
 
         if (status == STATUS_OK)
             status = (request.count > MAP_STEP ? map_step : map_whole)(&request, &done);

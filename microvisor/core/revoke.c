@@ -383,18 +383,12 @@ static enum septum_status unmap_decode(struct thread *caller, struct request *re
         return STATUS_BAD_ARGUMENT;
     if (!space_holds((enum space_kind)space, in->rdx, in->r10))
         return STATUS_BAD_ARGUMENT;
-    *request = (struct request){.task = caller->task,
+    *request = (struct request){.task = capability_task(caller->task, in->rdi, RIGHT_MAP, &status),
                                 .space = (enum space_kind)space,
                                 .base = in->rdx,
                                 .end = in->rdx + (in->r10 << spaces[space].shift),
                                 .self = in->rsi & UNMAP_SELF};
-    if (in->rdi) {
-        request->task = (struct task *)capability_object(caller->task, in->rdi, OBJECT_TASK,
-                                                         RIGHT_MAP, &status);
-        if (!request->task)
-            return status;
-    }
-    return STATUS_OK;
+    return status;
 }
 
 enum septum_status sys_unmap(struct thread *caller)

@@ -39,16 +39,15 @@ struct path {
     uint64_t *entry[TABLE_LEVELS];
 };
 
-/* Goes down to an entry that points to no table, or to level `stop`; returns where it is. */
-static unsigned descend(const struct table *table, uint64_t address, unsigned stop,
-                        struct path *path)
+/* Goes down to an entry that points to no table; returns its level. */
+static unsigned descend(const struct table *table, uint64_t address, struct path *path)
 {
     const uint64_t present = table->format->present_mask, large = table->format->large;
     const uint64_t address_mask = table->format->address_mask;
     uint64_t *entries = table->root;
     for (unsigned level = TABLE_LEVELS - 1;; level--) {
         uint64_t *place = path->entry[level] = &entries[index_of(address, level)], entry = *place;
-        if (level == stop || !(entry & present) || !level || entry & large)
+        if (!(entry & present) || !level || entry & large)
             return level;
         entries = frame_virtual(entry & address_mask);
     }
@@ -81,7 +80,7 @@ bool table_clear(struct table *table, uint64_t address, uint64_t size, unsigned 
     uint64_t end = address + size;
     while (address < end) {
         struct path path;
-        unsigned level = descend(table, address, 0, &path);
+        unsigned level = descend(table, address, &path);
         uint64_t *entry = path.entry[level];
         if (!*budget)
             return false;
@@ -116,32 +115,17 @@ void table_free_garbage(void)
 
 /* ---- mapping --------------------------------------------------------------------------------- */
 
-/* Puts a table where there is nothing on the way to `address`. */
-static enum septum_status add_table(struct table *table, uint64_t *entry, uint64_t address)
-{
-    struct path path;
-    if (*entry)
-        return STATUS_BAD_ARGUMENT;
-    uint64_t *fresh = quota_alloc_pages(table->quota, 0);
-    if (fresh) {
-        write_entry(entry, frame_physical(fresh) | table->format->directory);
-        return STATUS_OK;
-    }
-    unsigned level = descend(table, address, 0, &path);
-    unlink_empty(table, level, &path); /* those that were added before */
-    return STATUS_NO_QUOTA;
-}
-
-/* Finds the entry of that level for `at`, adding the tables that are missing. */
+/* Finds the entry of that level for `at`, adding the tables that are missing: an error may leave some. */
 static __attribute__((noinline)) enum septum_status make_entry(struct table *table, uint64_t at,
                                                                unsigned to_level, uint64_t **found)
 {
     uint64_t *entry = &table->root[index_of(at, TABLE_LEVELS - 1)];
     for (unsigned level = TABLE_LEVELS - 1; level > to_level; level--) {
         if (!is_directory(table->format, *entry, level)) {
-            enum septum_status status = add_table(table, entry, at);
-            if (status != STATUS_OK)
-                return status;
+            uint64_t *fresh = *entry ? NULL : quota_alloc_pages(table->quota, 0);
+            if (!fresh)
+                return *entry ? STATUS_BAD_ARGUMENT : STATUS_NO_QUOTA;
+            write_entry(entry, frame_physical(fresh) | table->format->directory);
         }
         entry = frame_virtual(*entry & table->format->address_mask);
         if (level == 1) {
@@ -189,7 +173,9 @@ enum septum_status table_map(struct table *table, uint64_t address, uint64_t *si
     return STATUS_OK;
 failed:;
     unsigned budget = UINT32_MAX;
+    struct path path;
     table_clear(table, address, at - address, &budget);
+    unlink_empty(table, descend(table, at, &path), &path); /* what was added for the next one */
     return status;
 }
 
@@ -197,7 +183,7 @@ bool table_split(struct table *table, uint64_t address, uint64_t *start, uint64_
 {
     for (;;) {
         struct path path;
-        unsigned level = descend(table, address, 0, &path);
+        unsigned level = descend(table, address, &path);
         uint64_t entry = *path.entry[level];
         *end = next_entry(address, level);
         *start = *end - table_span(level);
@@ -220,7 +206,7 @@ bool table_next(const struct table *table, uint64_t address, struct table_entry 
 {
     struct path path;
     while (table->root && address < table->end) {
-        unsigned level = descend(table, address, 0, &path);
+        unsigned level = descend(table, address, &path);
         const uint64_t *place = path.entry[level], span = table_span(level);
         /* Nobody is preempted meanwhile: what is empty in one table is passed without going down again. */
         for (; !is_present(table, *place); place++) {
