@@ -3,7 +3,6 @@
  * same as a story.
  */
 #include "boot/boot.h"
-#include "core/frames.h"
 #include "virt/vcpu.h"
 #include "x86/features.h"
 #include "x86/paging.h"

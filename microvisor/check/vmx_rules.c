@@ -5,7 +5,7 @@
  */
 #include "virt/vmx.h"
 
-#include "core/frames.h"
+#include "core/quota.h"
 #include "core/spinlock.h"
 #include "x86/features.h"
 #include "x86/instructions.h"

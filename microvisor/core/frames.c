@@ -3,7 +3,7 @@
  * one byte a frame, at the start of the region, says whether a free block begins there and how
  * large it is.
  */
-#include "core/frames.h"
+#include "core/quota.h"
 
 #include "core/list.h"
 #include "core/spinlock.h"

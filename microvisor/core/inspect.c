@@ -5,7 +5,6 @@
  * from its own structures: the audit compares the two. Both show frame numbers, so the capability to the
  * task needs RIGHT_INSPECT and RIGHT_MACHINE. A task is identified by the physical address of its record.
  */
-#include "core/frames.h"
 #include "core/syscall.h"
 #include "core/trace.h"
 #include "virt/vcpu.h"

@@ -4,7 +4,6 @@
  */
 #include "core/mapping.h"
 
-#include "core/revoke.h"
 #include "core/syscall.h"
 #include "virt/vcpu.h"
 #include "x86/processor.h"

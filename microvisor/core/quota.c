@@ -5,7 +5,6 @@
  */
 #include "core/quota.h"
 
-#include "core/frames.h"
 
 #define OBJECT_MIN 64u
 

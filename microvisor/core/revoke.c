@@ -15,8 +15,6 @@
  * Capabilities: the same, what has no children goes. Nobody can derive capabilities to that object
  * meanwhile.
  */
-#include "core/revoke.h"
-
 #include "check/check.h"
 #include "core/ipc.h"
 #include "core/syscall.h"
@@ -107,7 +105,7 @@ static bool cut_range(struct range *range, struct step *step)
     uint64_t size = range->cut_last - range->cut_start + 1;
 
     bool cleared = !table || table_clear(table, place, size, &step->budget);
-    if (!space_is_memory(range->space))
+    if (range->space > SPACE_DMA) /* ports: no table */
         ports_set(task, range->space, place, size, false);
     if (range->space !=
         SPACE_PHYSICAL) /* not before: another CPU could flush what is still mapped */
@@ -307,7 +305,8 @@ static bool take(struct request *request)
 
 bool revoke_step(struct task *task, enum space_kind space, uint64_t *base, uint64_t end, bool self)
 {
-    struct request request = {.task = task, .space = space, .base = *base, .end = end, .self = self};
+    struct request request = {
+        .task = task, .space = space, .base = *base, .end = end, .self = self};
     bool done = take(&request);
     *base = request.base;
     return done;

@@ -2,7 +2,6 @@
 #include "core/table.h"
 
 #include "check/check.h"
-#include "core/frames.h"
 
 uint64_t *table_garbage;
 

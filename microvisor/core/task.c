@@ -1,8 +1,6 @@
 /* Tasks: making them, what lies behind their spaces, their end. */
 #include "core/task.h"
 
-#include "core/frames.h"
-#include "core/revoke.h"
 #include "virt/vcpu.h"
 #include "x86/processor.h"
 

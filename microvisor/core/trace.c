@@ -1,7 +1,6 @@
 /* The trace buffer. */
 #include "core/trace.h"
 
-#include "core/frames.h"
 #include "x86/processor.h"
 
 #define TRACE_ORDER 2u /* frames of a ring: 512 records, made when a trace is first set */

@@ -1,7 +1,6 @@
 /* AMD-V: finding it, switching it on, making and ending its vCPUs. */
 #include "virt/svm.h"
 
-#include "core/frames.h"
 #include "core/table.h"
 #include "core/task.h"
 #include "x86/features.h"

@@ -1,7 +1,6 @@
 /* A guest's state in the VMCB: after INIT, written by the VMM, shown to it. */
 #include "virt/svm.h"
 
-#include "core/frames.h"
 #include "core/task.h"
 #include "x86/instructions.h"
 

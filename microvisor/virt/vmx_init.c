@@ -1,7 +1,6 @@
 /* VMX: the fields of a new VMCS that are not the guest's state. */
 #include "virt/vmx.h"
 
-#include "core/frames.h"
 #include "core/task.h"
 #include "x86/features.h"
 #include "x86/instructions.h"

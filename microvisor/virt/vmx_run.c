@@ -4,7 +4,6 @@
  */
 #include "virt/vmx.h"
 
-#include "core/frames.h"
 #include "core/task.h"
 #include "virt/vcpu_exit.h"
 #include "x86/instructions.h"

@@ -1,7 +1,6 @@
 /* VMX: between the state page and the VMCS, group by group. */
 #include "virt/vmx.h"
 
-#include "core/frames.h"
 #include "core/task.h"
 #include "x86/instructions.h"
 

@@ -4,7 +4,6 @@
  */
 #include "x86/paging.h"
 
-#include "core/frames.h"
 #include "core/table.h"
 #include "x86/features.h"
 #include "x86/instructions.h"

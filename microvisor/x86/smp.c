@@ -2,7 +2,6 @@
  * The other processors: INIT, start-up interrupts (SDM 3, 9.4.4), and making their TSCs agree.
  * They are started one after the other, so the trampoline needs no lock.
  */
-#include "core/frames.h"
 #include "x86/features.h"
 #include "x86/instructions.h"
 #include "x86/paging.h"

@@ -6,7 +6,6 @@
  * user or guest mode, so it also passes a quiescent point.
  */
 #include "check/check.h"
-#include "core/frames.h"
 #include "x86/features.h"
 #include "x86/instructions.h"
 #include "x86/paging.h"

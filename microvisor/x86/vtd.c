@@ -6,7 +6,6 @@
  *
  * Invalidation is always of everything. It is needed when root rearranges devices and partitions, and then seldom.
  */
-#include "core/frames.h"
 #include "core/quota.h"
 #include "core/spinlock.h"
 #include "core/task.h"

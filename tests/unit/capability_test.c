@@ -4,7 +4,6 @@
  *        microvisor/core/task.c microvisor/virt/ept.c microvisor/x86/paging_format.c */
 #include "unit_test.h"
 
-#include "core/revoke.h"
 #include "kernel_stubs.h"
 #include "x86/processor.h"
 

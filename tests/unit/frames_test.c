@@ -1,7 +1,7 @@
 /* links: microvisor/core/frames.c */
 #include "unit_test.h"
 
-#include "core/frames.h"
+#include "core/quota.h"
 
 #define POOL_PAGES 2048u
 #define BASE 0x12345000ull /* on purpose not aligned to the largest block */

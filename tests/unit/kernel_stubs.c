@@ -7,9 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "core/frames.h"
 #include "core/ipc.h"
-#include "core/revoke.h"
 #include "core/syscall.h"
 #include "virt/vcpu.h"
 #include "x86/processor.h"

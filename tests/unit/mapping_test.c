@@ -5,7 +5,6 @@
  *        microvisor/x86/paging_format.c */
 #include "unit_test.h"
 
-#include "core/frames.h"
 #include "core/sched.h"
 #include "core/syscall.h"
 #include "core/trace.h"

@@ -1,7 +1,6 @@
 /* links: microvisor/core/frames.c microvisor/core/quota.c */
 #include "unit_test.h"
 
-#include "core/frames.h"
 #include "core/quota.h"
 
 void cross_call_poll(void)

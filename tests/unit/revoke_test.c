@@ -4,8 +4,7 @@
  *        microvisor/core/task.c microvisor/virt/ept.c microvisor/x86/paging_format.c */
 #include "unit_test.h"
 
-#include "core/frames.h"
-#include "core/revoke.h"
+#include "core/mapping.h"
 #include "kernel_stubs.h"
 
 #define HOW(from, to, rights) MAP_HOW(from, to, rights, CACHE_INHERIT)

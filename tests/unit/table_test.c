@@ -2,7 +2,6 @@
  *        microvisor/x86/paging_format.c */
 #include "unit_test.h"
 
-#include "core/frames.h"
 #include "core/table.h"
 
 #define POOL_PAGES 4096u
