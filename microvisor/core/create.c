@@ -40,25 +40,20 @@ enum septum_status object_create(const struct create_request *request, struct ob
     return status;
 }
 
-struct end {
-    struct object *object;
-    bool done;
-};
-
 static void end_here(void *argument)
 {
-    struct end *end = argument;
-    end->done = kinds[end->object->type]->end(end->object);
+    struct object *object = argument;
+    object->ended = kinds[object->type]->end(object);
 }
 
 bool object_destroy(struct object *object)
 {
-    struct end end = {object, false};
     /* A task's end is long: whoever reaps pays for it. */
-    cross_call(object->type == OBJECT_TASK ? this_cpu()->number : object->home, end_here, &end);
-    if (end.done)
+    cross_call(object->type == OBJECT_TASK ? this_cpu()->number : object->home, end_here, object);
+    bool ended = object->ended;
+    if (ended)
         release(object);
-    return end.done;
+    return ended;
 }
 
 static enum septum_status decode_sched(struct thread *caller, struct create_request *request)

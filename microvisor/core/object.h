@@ -9,6 +9,7 @@ struct sched;
 
 struct object {
     uint8_t type;  /* enum object_type */
+    bool ended;    /* what its kind's end said */
     uint16_t home;     /* the CPU on which it is changed; tasks: unused */
     uint32_t emptied;  /* check/tlb_ledger.c: when a capability to it last went */
     struct task *owner;        /* charged for it */
