@@ -58,16 +58,6 @@ static enum septum_status start(struct thread *thread, const struct control_requ
     return STATUS_OK;
 }
 
-static enum septum_status write_registers(struct thread *thread,
-                                          const struct message_buffer *buffer)
-{
-    struct thread_registers registers;
-    if (!stopped(thread) || thread->vcpu)
-        return STATUS_BUSY;
-    memcpy(&registers, &buffer->registers, sizeof(registers));
-    return thread_write_registers(thread, &registers) ? STATUS_OK : STATUS_BAD_ARGUMENT;
-}
-
 static enum septum_status thread_operation(const struct control_request *request)
 {
     struct thread *thread = container_of(request->object, struct thread, object);
@@ -84,7 +74,10 @@ static enum septum_status thread_operation(const struct control_request *request
             return STATUS_BUSY;
         thread_read_registers(thread, &request->caller->buffer->registers);
         return STATUS_OK;
-    case CONTROL_THREAD_WRITE_REGISTERS: return write_registers(thread, request->caller->buffer);
+    case CONTROL_THREAD_WRITE_REGISTERS:
+        if (!stopped(thread) || thread->vcpu)
+            return STATUS_BUSY;
+        return thread_write_registers(thread, &request->caller->buffer->registers);
     case CONTROL_THREAD_SET_FAULT_ENDPOINT:
         if (request->a0 >= CAP_SLOTS_MAX)
             return STATUS_BAD_ARGUMENT;

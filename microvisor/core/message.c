@@ -18,13 +18,8 @@ enum septum_status message_transfer(struct thread *from, struct thread *to, uint
     if (status != STATUS_OK)
         return status;
     if (to->fault) { /* the answer to a fault: its registers are not a message's */
-        if (to->fault == ORIGIN_EXCEPTION && TAG_LABEL(tag) == REPLY_WITH_REGISTERS) {
-            struct thread_registers registers;
-            memcpy(&registers, &from->buffer->registers, sizeof(registers));
-            if (to->object.home != from->object.home) /* only its own CPU can load it */
-                registers.fs_base = to->x86.fs_base;
-            thread_write_registers(to, &registers);
-        }
+        if (to->fault == ORIGIN_EXCEPTION && TAG_LABEL(tag) == REPLY_WITH_REGISTERS)
+            thread_write_registers(to, &from->buffer->registers);
         return STATUS_OK;
     }
     ipc_set_reply(to, STATUS_OK, tag, source->rdx, source->r10, source->r8, source->r9);

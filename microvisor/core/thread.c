@@ -91,16 +91,21 @@ void thread_read_registers(const struct thread *thread, struct thread_registers 
     to->fs_base = thread->x86.fs_base;
 }
 
-bool thread_write_registers(struct thread *thread, const struct thread_registers *from)
+enum septum_status thread_write_registers(struct thread *thread,
+                                          const struct thread_registers *from)
 {
-    if (from->rip >= SEPTUM_USER_END || from->fs_base >= SEPTUM_USER_END)
-        return false;
-    memcpy(&thread->registers, from, sizeof(thread->registers));
-    thread->registers.rflags = processor_user_rflags(from->rflags);
-    if (from->fs_base != thread->x86.fs_base)
-        processor_set_fs_base(thread, from->fs_base);
+    struct thread_registers new;
+    memcpy(&new, from, sizeof(new));
+    if (thread->object.home != this_cpu()->number) /* only its own CPU can load it */
+        new.fs_base = thread->x86.fs_base;
+    if (new.rip >= SEPTUM_USER_END || new.fs_base >= SEPTUM_USER_END)
+        return STATUS_BAD_ARGUMENT;
+    memcpy(&thread->registers, &new, sizeof(thread->registers));
+    thread->registers.rflags = processor_user_rflags(new.rflags);
+    if (new.fs_base != thread->x86.fs_base)
+        processor_set_fs_base(thread, new.fs_base);
     thread->resume = RESUME_IRET;
-    return true;
+    return STATUS_OK;
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */

@@ -75,9 +75,11 @@ static inline bool thread_waits(const struct thread *thread)
 /* Binds it to a context of its CPU; NULL: to none, then it does not run. On any CPU. */
 void thread_bind_sched(struct thread *thread, struct sched *sched);
 
-/* User registers as `control` and exception messages have them; writing checks the addresses. */
+/* User registers as `control` and exception messages have them. Writing checks a copy of them; on another
+ * CPU it leaves the FS base. */
 void thread_read_registers(const struct thread *thread, struct thread_registers *to);
-bool thread_write_registers(struct thread *thread, const struct thread_registers *from);
+enum septum_status thread_write_registers(struct thread *thread,
+                                          const struct thread_registers *from);
 
 /* On its home CPU. */
 void thread_start(struct thread *thread, uint64_t rip, uint64_t rsp, uint64_t argument);
