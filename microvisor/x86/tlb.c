@@ -17,7 +17,7 @@
 #define PCID_COUNT 4096u
 #define INVPCID_ONE_CONTEXT 1ull
 
-static uint64_t pcids_used[PCID_COUNT / 64] = {1}; /* 0 is the kernel's own */
+static bool pcids_used[PCID_COUNT]; /* 0 is the kernel's own */
 
 /* ---- flushing (called after the entries were cleared) ------------------------------------------ */
 
@@ -80,18 +80,13 @@ void flush_commit(struct flush *flush)
 
 /* ---- address spaces -------------------------------------------------------------------------- */
 
+/* 0: none is left. */
 static unsigned pcid_alloc(void)
 {
-    for (unsigned word = 0; word < ARRAY_SIZE(pcids_used); word++) {
-        uint64_t used = __atomic_load_n(&pcids_used[word], __ATOMIC_RELAXED);
-        while (~used) {
-            unsigned bit = (unsigned)__builtin_ctzll(~used);
-            if (__atomic_compare_exchange_n(&pcids_used[word], &used, used | 1ull << bit, false,
-                                            __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-                return word * 64 + bit;
-        }
-    }
-    return 0;
+    unsigned pcid = PCID_COUNT - 1;
+    while (pcid && __atomic_exchange_n(&pcids_used[pcid], true, __ATOMIC_ACQUIRE))
+        pcid--;
+    return pcid;
 }
 
 bool processor_task_init(struct task *task)
@@ -128,5 +123,5 @@ void processor_task_end(struct task *task)
     cross_call_urgent(cpus_online(), forget_task, task);
     ledger_task_ended(task);
     if (task->pcid)
-        __atomic_fetch_and(&pcids_used[task->pcid / 64], ~(1ull << task->pcid % 64), __ATOMIC_RELEASE);
+        __atomic_store_n(&pcids_used[task->pcid], false, __ATOMIC_RELEASE);
 }
