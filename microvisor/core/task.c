@@ -13,18 +13,6 @@ static struct task root_task;
 
 /* ---- making ---------------------------------------------------------------------------------- */
 
-static bool make_capability_space(struct task *task, uint64_t slots)
-{
-    struct capability_space *space = &task->capabilities;
-    space->directory = quota_alloc_pages(&task->quota, 0);
-    if (!space->directory)
-        return false;
-    space->slots = (uint32_t)slots;
-    for (uint64_t i = 0; i < CAP_SLOTS_MAX / CAPABILITIES_PER_PAGE; i++)
-        space->directory[i] = empty_capabilities;
-    return true;
-}
-
 static void make_table(struct task *task, struct table *table, const struct table_format *format,
                        enum space_kind space)
 {
@@ -36,9 +24,16 @@ static void make_table(struct task *task, struct table *table, const struct tabl
 
 static bool init_task(struct task *task, uint64_t slots)
 {
+    struct capability_space *space = &task->capabilities;
     list_init(&task->objects);
     make_table(task, &task->host, &table_format_host, SPACE_HOST);
-    return task->host.root && make_capability_space(task, slots) && processor_task_init(task);
+    space->directory = quota_alloc_pages(&task->quota, 0);
+    if (!task->host.root || !space->directory)
+        return false;
+    space->slots = (uint32_t)slots;
+    for (uint64_t i = 0; i < CAP_SLOTS_MAX / CAPABILITIES_PER_PAGE; i++)
+        space->directory[i] = empty_capabilities;
+    return processor_task_init(task);
 }
 
 static void give_back(struct task *task, void *pages, unsigned order)
@@ -96,17 +91,14 @@ struct task *task_create_root(uint32_t quota_pages)
 
 enum septum_status task_make_space(struct task *task, enum space_kind space)
 {
-    if (space == SPACE_GUEST && !task->guest.root)
-        make_table(task, &task->guest, vcpu_ops->guest_format, space);
-    if (space == SPACE_GUEST)
-        return task->guest.root ? STATUS_OK : STATUS_NO_QUOTA;
-    if (space == SPACE_DMA) {
-        if (!task->domain && !(task->domain = (uint16_t)dma_domain_alloc()))
-            return STATUS_NOT_SUPPORTED;
-        if (!task->dma.root)
-            make_table(task, &task->dma, &table_format_dma, space);
-        return task->dma.root ? STATUS_OK : STATUS_NO_QUOTA;
-    }
+    struct table *table = space_table(task, space);
+    if (space == SPACE_DMA && !task->domain && !(task->domain = (uint16_t)dma_domain_alloc()))
+        return STATUS_NOT_SUPPORTED;
+    if (table && !table->root) /* that of SPACE_HOST has always been */
+        make_table(task, table, space == SPACE_DMA ? &table_format_dma : vcpu_ops->guest_format,
+                   space);
+    if (table)
+        return table->root ? STATUS_OK : STATUS_NO_QUOTA;
     if (space != SPACE_PORT && space != SPACE_GUEST_PORT)
         return STATUS_OK;
     uint8_t **bitmap = space == SPACE_PORT ? &task->ports : &task->guest_ports;
@@ -143,30 +135,22 @@ void task_unmap_kernel_page(struct task *task, uint64_t address)
 
 /* What is charged to the task dies with it, wherever its capabilities are. The first to go are
  * often the task's own threads; with them goes the last that could make more. */
-static bool end_objects(struct task *task)
+static bool end(struct object *object)
 {
+    struct task *task = (struct task *)object;
+    task->stopping = true;
     while (!list_empty(&task->objects)) {
         if (!revoke_object(list_first(&task->objects, struct object, link)))
             return false;
     }
-    return !task->charged; /* others are on their way: wait for them */
-}
-
-static bool end_ranges(struct task *task)
-{
+    if (task->charged)
+        return false; /* others are on their way: wait for them */
     for (; task->end_space < SPACE_KIND_COUNT; task->end_space++, task->end_base = 0) {
         enum space_kind space = (enum space_kind)task->end_space;
         if (!revoke_step(task, space, &task->end_base, spaces[space].end, true))
             return false;
     }
     return true;
-}
-
-static bool end(struct object *object)
-{
-    struct task *task = (struct task *)object;
-    task->stopping = true;
-    return end_objects(task) && end_ranges(task);
 }
 
 const struct object_kind task_kind = OBJECT_KIND(task, create, end, release);
