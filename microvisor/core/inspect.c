@@ -10,13 +10,18 @@
 #include "virt/vcpu.h"
 #include "x86/processor.h"
 
+/* The result. */
+struct words {
+    uint64_t w0, w1, w2, w3;
+};
+
 struct inquiry {
     const struct selector *selector;
     const struct thread *caller;
     struct object *object; /* NULL: the selector wants none */
     uint64_t a0, a1;
-    uint64_t *output;  /* the caller's buffer */
-    uint64_t words[4]; /* the result: w0 to w3 */
+    uint64_t *output; /* the caller's buffer */
+    struct words words;
     enum septum_status status;
 };
 
@@ -24,7 +29,7 @@ struct inquiry {
 struct selector {
     uint8_t type; /* enum object_type: of the object that has to be named */
     uint8_t rights;
-    bool at_home; /* asked on the object's CPU */
+    enum { ANYWHERE, AT_HOME, OF_CPU } about; /* asked on the object's CPU; a0 is a CPU */
     void (*read)(struct inquiry *inquiry);
 };
 
@@ -32,9 +37,7 @@ struct selector {
 
 static void read_time(struct inquiry *inquiry)
 {
-    inquiry->words[0] = processor_ticks();
-    inquiry->words[1] = tsc_khz;
-    inquiry->words[2] = this_cpu()->number;
+    inquiry->words = (struct words){processor_ticks(), tsc_khz, this_cpu()->number, 0};
 }
 
 static void read_capability(struct inquiry *inquiry)
@@ -42,11 +45,8 @@ static void read_capability(struct inquiry *inquiry)
     const struct thread *caller = inquiry->caller;
     const struct capability *capability =
         capability_lookup(&caller->task->capabilities, caller->registers.rsi);
-    if (capability->type == OBJECT_NONE)
-        return;
-    inquiry->words[0] = capability->type;
-    inquiry->words[1] = capability->rights;
-    inquiry->words[2] = capability->badge;
+    if (capability->type != OBJECT_NONE)
+        inquiry->words = (struct words){capability->type, capability->rights, capability->badge, 0};
 }
 
 static uint64_t id_of(const struct task *task)
@@ -57,30 +57,27 @@ static uint64_t id_of(const struct task *task)
 static void read_quota(struct inquiry *inquiry)
 {
     const struct task *task = (const struct task *)inquiry->object;
-    inquiry->words[0] = task->quota.granted;
-    inquiry->words[1] = task->quota.used;
-    inquiry->words[2] = task->quota.given;
-    inquiry->words[3] = id_of(task);
+    const struct quota *quota = &task->quota;
+    inquiry->words = (struct words){quota->granted, quota->used, quota->given, id_of(task)};
 }
 
 static void read_sched(struct inquiry *inquiry)
 {
     const struct sched *sched = (const struct sched *)inquiry->object;
     sched_charge(this_cpu()->charged);
-    inquiry->words[0] = sched->used;
-    inquiry->words[1] = sched->priority;
-    inquiry->words[2] = sched->budget_us | (uint64_t)sched->period_us << 32;
-    inquiry->words[3] = sched->object.home | (sched->remaining * 1000 / tsc_khz) << 32;
+    inquiry->words = (struct words){sched->used, sched->priority,
+                                    sched->budget_us | (uint64_t)sched->period_us << 32,
+                                    sched->object.home | (sched->remaining * 1000 / tsc_khz) << 32};
 }
 
 static void read_thread(struct inquiry *inquiry)
 {
     const struct thread *thread = container_of(inquiry->object, struct thread, object);
     bool held = thread->attention & ATTENTION_STOP || thread->state == THREAD_INACTIVE;
-    inquiry->words[0] = thread->state | (held ? THREAD_STOPPED : 0);
-    inquiry->words[1] = thread->registers.rip;
-    inquiry->words[2] = thread->stopped_by_fault | (uint64_t)thread->fault_words[0] << 8;
-    inquiry->words[3] = thread->object.home;
+    inquiry->words = (struct words){thread->state | (held ? THREAD_STOPPED : 0),
+                                    thread->registers.rip,
+                                    thread->stopped_by_fault | (uint64_t)thread->fault_words[0] << 8,
+                                    thread->object.home};
 }
 
 /* The map that the processor reads, 2 KiB at a time, as it stands. */
@@ -92,35 +89,29 @@ static void read_msrs(struct inquiry *inquiry)
     memcpy(inquiry->output,
            vcpu_msr_map(container_of(inquiry->object, struct vcpu, object)) + inquiry->a0 * size,
            size);
-    inquiry->words[0] = size / sizeof(uint64_t);
+    inquiry->words.w0 = size / sizeof(uint64_t);
 }
 
 /* ---- a CPU as a whole, for the machine's owner ------------------------------------------------- */
 
 static void read_counters(struct inquiry *inquiry)
 {
-    if (inquiry->a0 >= cpu_count) {
-        inquiry->status = STATUS_BAD_ARGUMENT;
-        return;
-    }
     memcpy(inquiry->output, cpus[inquiry->a0]->counters, sizeof(this_cpu()->counters));
-    inquiry->words[0] = COUNTER_COUNT;
+    inquiry->words.w0 = COUNTER_COUNT;
 }
 
 static void read_trace(struct inquiry *inquiry)
 {
-    if (inquiry->a0 >= cpu_count) {
-        inquiry->status = STATUS_BAD_ARGUMENT;
-        return;
-    }
-    inquiry->words[1] = inquiry->a1;
-    inquiry->words[0] = trace_read((unsigned)inquiry->a0, &inquiry->words[1], &inquiry->words[2],
-                                   (struct trace_record *)inquiry->output);
+    struct words *words = &inquiry->words;
+    words->w1 = inquiry->a1;
+    words->w0 = trace_read((unsigned)inquiry->a0, &words->w1, &words->w2,
+                           (struct trace_record *)inquiry->output);
 }
 
 static void read_dma_fault(struct inquiry *inquiry)
 {
-    inquiry->words[0] = dma_confined && dma_fault_next(&inquiry->words[1], &inquiry->words[2]);
+    struct words *words = &inquiry->words;
+    words->w0 = dma_confined && dma_fault_next(&words->w1, &words->w2);
 }
 
 static void set_trace(struct inquiry *inquiry)
@@ -202,10 +193,10 @@ static unsigned next_ports(const uint8_t *bitmap, uint64_t base, uint64_t *outpu
     return 6;
 }
 
-static unsigned next_entry(const struct table *table, uint64_t base, uint64_t *output)
+static unsigned next_entry(struct task *task, uint64_t space, uint64_t base, uint64_t *output)
 {
     struct table_entry entry;
-    if (!table_next(table, base, &entry))
+    if (!table_next(space_table(task, (enum space_kind)space), base, &entry))
         return 0;
     output[0] = entry.address;
     output[1] = entry.size_bytes;
@@ -229,14 +220,14 @@ static void read_space(struct inquiry *inquiry)
         return;
     }
     spinlock_acquire(&mapping_lock);
-    inquiry->words[0] = space == SPACE_CAPABILITY ? next_capability(task, base, output)
-                        : !hardware               ? next_range(task, space, base, output)
-                        : space == SPACE_PORT     ? next_ports(task->ports, base, output)
-                        : space == SPACE_GUEST_PORT
-                            ? next_ports(task->guest_ports, base, output)
-                            : next_entry(space_table(task, (enum space_kind)space), base, output);
+    inquiry->words.w0 =
+        space == SPACE_CAPABILITY   ? next_capability(task, base, output)
+        : !hardware                 ? next_range(task, space, base, output)
+        : space == SPACE_PORT       ? next_ports(task->ports, base, output)
+        : space == SPACE_GUEST_PORT ? next_ports(task->guest_ports, base, output)
+                                    : next_entry(task, space, base, output);
     spinlock_release(&mapping_lock);
-    if (!inquiry->words[0])
+    if (!inquiry->words.w0)
         output[0] = output[1] = 0;
 }
 
@@ -245,16 +236,16 @@ static void read_space(struct inquiry *inquiry)
 static const struct selector selectors[] = {
     [INSPECT_TIME] = {.read = read_time},
     [INSPECT_CAPABILITY] = {.read = read_capability},
-    [INSPECT_QUOTA] = {OBJECT_TASK, RIGHT_INSPECT, false, read_quota},
-    [INSPECT_SCHED] = {OBJECT_SCHED, RIGHT_INSPECT, true, read_sched},
-    [INSPECT_COUNTERS] = {OBJECT_TASK, RIGHT_MACHINE, false, read_counters},
-    [INSPECT_RANGE] = {OBJECT_TASK, RIGHT_INSPECT | RIGHT_MACHINE, false, read_space},
-    [INSPECT_TABLE] = {OBJECT_TASK, RIGHT_INSPECT | RIGHT_MACHINE, false, read_space},
-    [INSPECT_TRACE] = {OBJECT_TASK, RIGHT_MACHINE, false, read_trace},
-    [INSPECT_TRACE_SET] = {OBJECT_TASK, RIGHT_MACHINE, false, set_trace},
-    [INSPECT_THREAD] = {OBJECT_THREAD, RIGHT_CONTROL, true, read_thread},
-    [INSPECT_MSRS] = {OBJECT_VCPU, RIGHT_CONTROL, false, read_msrs},
-    [INSPECT_DMA_FAULT] = {OBJECT_TASK, RIGHT_MACHINE, false, read_dma_fault},
+    [INSPECT_QUOTA] = {OBJECT_TASK, RIGHT_INSPECT, ANYWHERE, read_quota},
+    [INSPECT_SCHED] = {OBJECT_SCHED, RIGHT_INSPECT, AT_HOME, read_sched},
+    [INSPECT_COUNTERS] = {OBJECT_TASK, RIGHT_MACHINE, OF_CPU, read_counters},
+    [INSPECT_RANGE] = {OBJECT_TASK, RIGHT_INSPECT | RIGHT_MACHINE, ANYWHERE, read_space},
+    [INSPECT_TABLE] = {OBJECT_TASK, RIGHT_INSPECT | RIGHT_MACHINE, ANYWHERE, read_space},
+    [INSPECT_TRACE] = {OBJECT_TASK, RIGHT_MACHINE, OF_CPU, read_trace},
+    [INSPECT_TRACE_SET] = {OBJECT_TASK, RIGHT_MACHINE, ANYWHERE, set_trace},
+    [INSPECT_THREAD] = {OBJECT_THREAD, RIGHT_CONTROL, AT_HOME, read_thread},
+    [INSPECT_MSRS] = {OBJECT_VCPU, RIGHT_CONTROL, ANYWHERE, read_msrs},
+    [INSPECT_DMA_FAULT] = {OBJECT_TASK, RIGHT_MACHINE, ANYWHERE, read_dma_fault},
 };
 
 static void read_here(void *argument)
@@ -280,15 +271,17 @@ static __attribute__((noinline)) enum septum_status inspect_something(struct thr
     else if (selector->type)
         inquiry.object = capability_object(caller->task, registers->rsi, selector->type,
                                            selector->rights, &inquiry.status);
+    if (inquiry.status == STATUS_OK && selector->about == OF_CPU && inquiry.a0 >= cpu_count)
+        inquiry.status = STATUS_BAD_ARGUMENT;
     if (inquiry.status == STATUS_OK)
-        cross_call(selector->at_home ? inquiry.object->home : this_cpu()->number, read_here,
-                   &inquiry);
+        cross_call(selector->about == AT_HOME ? inquiry.object->home : this_cpu()->number,
+                   read_here, &inquiry);
     if (inquiry.status != STATUS_OK)
         return inquiry.status;
-    registers->rdx = inquiry.words[0];
-    registers->r10 = inquiry.words[1];
-    registers->r8 = inquiry.words[2];
-    registers->r9 = inquiry.words[3];
+    registers->rdx = inquiry.words.w0;
+    registers->r10 = inquiry.words.w1;
+    registers->r8 = inquiry.words.w2;
+    registers->r9 = inquiry.words.w3;
     return STATUS_OK;
 }
 
