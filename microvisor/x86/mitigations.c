@@ -42,7 +42,7 @@ static void mitigations_decide(struct mitigations *m, bool force)
     m->verw = buffers || force;
     m->l1d_flush = features.l1d_flush && ((meltdown && !(capabilities & SKIP_L1D_FLUSH)) || force);
     m->ibpb = features.spec_ctrl_intel || features.ibpb_amd;
-    m->rsb_fill = features.intel || features.amd || force;
+    m->rsb_fill = true;
     m->ibrs = ibrs_all || features.auto_ibrs;
     m->retpoline = !m->ibrs || force;
 }
