@@ -29,7 +29,6 @@ _Noreturn void boot_start(uint32_t magic, uint32_t info);
 
 /* Whole pages: with KPTI user tables hold them. */
 static struct cpu boot_cpu __attribute__((aligned(4096), section(".bss.page")));
-static struct acpi_facts acpi;
 static paddr_t trampoline_page;
 _Static_assert(sizeof(struct boot_info) <= PAGE_SIZE, "boot information is one page");
 
@@ -75,7 +74,7 @@ static void memory_init(void)
 
 static void acpi_init(void)
 {
-    acpi_read(handover.rsdp, &acpi);
+    acpi_read(handover.rsdp);
     for (unsigned i = 0; i < acpi.ioapic_count; i++)
         memory_add(acpi.ioapics[i].address, PAGE_SIZE, BOOT_MEMORY_KERNEL);
     for (unsigned i = 0; i < acpi.dmar.unit_count; i++)
@@ -219,13 +218,13 @@ _Noreturn void boot_start(uint32_t magic, uint32_t info)
     cpu_init_features(&boot_cpu);
     acpi_init();
     memory_init();
-    apic_init(&acpi);
-    ioapic_init(&acpi);
+    apic_init();
+    ioapic_init();
     apic_init_cpu(&boot_cpu);
     tsc_init();
     const char *why = NULL;
     if (acpi.dmar.unit_count && !option_is("iommu", "off"))
-        why = vtd_init(&acpi);
+        why = vtd_init();
     if (why)
         printk("DMA is not confined: %s\n", why);
     why = vcpu_init();
@@ -233,7 +232,7 @@ _Noreturn void boot_start(uint32_t magic, uint32_t info)
         printk("no virtual machines on this machine: %s\n", why);
     virtualization_init_cpu();
     sched_init_cpu();
-    smp_init(&acpi, trampoline_page, cpu_ready);
+    smp_init(trampoline_page, cpu_ready);
     paging_drop_low();
     must(paging_user_init(), "hold the kernel's part of user tables");
     printk("cpus: %u, virtualization: %s\n", cpu_count, vcpu_ops ? vcpu_ops->name : "none");

@@ -37,6 +37,8 @@ enum madt_type {
 #define MADT_USABLE 3u /* enabled, or can be brought online */
 #define APIC_ID_MAX 254u
 
+struct acpi_facts acpi;
+
 static bool checksum_good(const void *data, uint64_t size_bytes)
 {
     uint8_t sum = 0;
@@ -61,54 +63,63 @@ static const struct acpi_table *acpi_open(paddr_t at, const char *signature)
     return NULL;
 }
 
-static void add_cpu(struct acpi_facts *facts, uint32_t apic_id, uint32_t flags)
+static void add_cpu(uint32_t apic_id, uint32_t flags)
 {
     bool known = !(flags & MADT_USABLE);
-    for (unsigned i = 0; i < facts->cpu_count; i++)
-        known = known || facts->apic_ids[i] == apic_id;
+    for (unsigned i = 0; i < acpi.cpu_count; i++)
+        known = known || acpi.apic_ids[i] == apic_id;
     if (known)
         return;
     /* Without interrupt remapping no message reaches an identifier above 254. */
-    if (facts->cpu_count == CPUS_MAX || apic_id > APIC_ID_MAX)
-        facts->cpus_left_out++;
+    if (acpi.cpu_count == CPUS_MAX || apic_id > APIC_ID_MAX)
+        acpi.cpus_left_out++;
     else
-        facts->apic_ids[facts->cpu_count++] = apic_id;
+        acpi.apic_ids[acpi.cpu_count++] = apic_id;
 }
 
 /* One entry of the MADT: `length` bytes of it are inside the table. */
-static void madt_entry(struct acpi_facts *facts, const uint8_t *entry, unsigned length)
+static void madt_entry(const uint8_t *entry, unsigned length)
 {
     uint32_t words[4] = {0}; /* what is not there reads as zero */
     memcpy(words, entry, length < sizeof(words) ? length : sizeof(words));
     switch (entry[0]) {
-    case MADT_LOCAL_APIC: add_cpu(facts, words[0] >> 24, words[1]); break;
-    case MADT_X2APIC: add_cpu(facts, words[1], words[2]); break;
+    case MADT_LOCAL_APIC: add_cpu(words[0] >> 24, words[1]); break;
+    case MADT_X2APIC: add_cpu(words[1], words[2]); break;
     case MADT_IOAPIC:
-        if (facts->ioapic_count < ACPI_IOAPICS_MAX) {
-            facts->ioapics[facts->ioapic_count].id = entry[2];
-            facts->ioapics[facts->ioapic_count].address = words[1];
-            facts->ioapics[facts->ioapic_count++].gsi_base = words[2];
-        }
+        if (acpi.ioapic_count < ACPI_IOAPICS_MAX)
+            acpi.ioapics[acpi.ioapic_count++] = (struct ioapic_facts){words[1], words[2], entry[2]};
         break;
     case MADT_LOCAL_NMI: /* the pin is byte 5 */
-        facts->nmi_lints |= 1u << (words[1] >> 8 & 1);
+        acpi.nmi_lints |= 1u << (words[1] >> 8 & 1);
         break;
-    case MADT_X2APIC_NMI: facts->nmi_lints |= 1u << (words[2] & 1); break;
-    case MADT_LOCAL_APIC_ADDRESS: facts->local_apic = words[1] | (paddr_t)words[2] << 32; break;
+    case MADT_X2APIC_NMI: acpi.nmi_lints |= 1u << (words[2] & 1); break;
+    case MADT_LOCAL_APIC_ADDRESS: acpi.local_apic = words[1] | (paddr_t)words[2] << 32; break;
     }
 }
 
-static void madt_read(struct acpi_facts *facts, const struct acpi_table *madt)
+static void madt_read(const struct acpi_table *madt)
 {
     const uint8_t *entry = madt->body + MADT_FIRST_ENTRY;
     const uint8_t *end = (const uint8_t *)madt + madt->length;
-    memcpy(&facts->local_apic, madt->body, sizeof(uint32_t));
+    memcpy(&acpi.local_apic, madt->body, sizeof(uint32_t));
     for (; end - entry >= 2 && entry[1] >= 2 && entry[1] <= end - entry; entry += entry[1])
-        madt_entry(facts, entry, entry[1]);
+        madt_entry(entry, entry[1]);
 }
 
-/* Looks through the root table, whose entries are addresses of 4 or 8 bytes. */
-static bool tables_read(paddr_t rsdp_at, struct acpi_facts *facts)
+/* The first good one that the root table tells, in entries of so many bytes; or NULL. */
+static const struct acpi_table *acpi_find(const struct acpi_table *root, unsigned entry_bytes,
+                                          const char *signature)
+{
+    const struct acpi_table *found = NULL;
+    for (uint64_t end = entry_bytes; !found && end <= root->length - sizeof(*root); end += entry_bytes) {
+        paddr_t address = 0;
+        memcpy(&address, root->body + end - entry_bytes, entry_bytes);
+        found = acpi_open(address, signature);
+    }
+    return found;
+}
+
+static bool tables_read(paddr_t rsdp_at)
 {
     const struct rsdp *rsdp = window_map(rsdp_at, sizeof(*rsdp), 0);
     if (!rsdp || memcmp(rsdp->signature, "RSD PTR ", 8) != 0 || !checksum_good(rsdp, RSDP_V1_BYTES))
@@ -117,27 +128,22 @@ static bool tables_read(paddr_t rsdp_at, struct acpi_facts *facts)
     unsigned entry_bytes = extended ? 8 : 4;
     const struct acpi_table *root =
         extended ? acpi_open(rsdp->xsdt, "XSDT") : acpi_open(rsdp->rsdt, "RSDT");
-    bool found = false;
-    for (uint64_t at = 0; root && at + entry_bytes <= root->length - sizeof(*root);
-         at += entry_bytes) {
-        paddr_t address = 0;
-        memcpy(&address, root->body + at, entry_bytes);
-        const struct acpi_table *madt = found ? NULL : acpi_open(address, "APIC");
-        const struct acpi_table *dmar = madt ? NULL : acpi_open(address, "DMAR");
-        if (madt)
-            madt_read(facts, madt);
-        found |= madt != NULL;
-        if (dmar && !dmar_read(&facts->dmar, dmar->body, dmar->length - (uint32_t)sizeof(*dmar)))
-            printk("DMA: the firmware's DMAR table is not good, or not for this kernel\n");
-    }
-    return found;
+    if (!root)
+        return false;
+    const struct acpi_table *madt = acpi_find(root, entry_bytes, "APIC");
+    const struct acpi_table *dmar = acpi_find(root, entry_bytes, "DMAR");
+    if (madt)
+        madt_read(madt);
+    if (dmar && !dmar_read(&acpi.dmar, dmar->body, dmar->length - (uint32_t)sizeof(*dmar)))
+        printk("DMA: the firmware's DMAR table is not good, or not for this kernel\n");
+    return madt;
 }
 
-void acpi_read(paddr_t rsdp, struct acpi_facts *facts)
+void acpi_read(paddr_t rsdp)
 {
     unsigned mark = window_mark();
-    *facts = (struct acpi_facts){.local_apic = 0xfee00000};
-    if (!rsdp || !tables_read(rsdp, facts))
+    acpi.local_apic = 0xfee00000;
+    if (!rsdp || !tables_read(rsdp))
         printk("no ACPI tables: one processor, and no interrupt lines\n");
     window_release(mark);
 }

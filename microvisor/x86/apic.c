@@ -23,7 +23,6 @@ enum { /* by their offsets in memory */
 #define ICR_BUSY (1u << 12)
 
 static volatile uint8_t *registers; /* NULL: x2APIC mode */
-static uint32_t nmi_pins;
 static uint64_t timer_ratio; /* timer ticks per TSC tick, 32.32; 0: TSC-deadline mode */
 
 static uint32_t apic_read(unsigned index)
@@ -41,11 +40,10 @@ static void apic_write(unsigned index, uint32_t value)
         *(volatile uint32_t *)(registers + index) = value;
 }
 
-void apic_init(const struct acpi_facts *facts)
+void apic_init(void)
 {
-    nmi_pins = facts->nmi_lints;
     if (!features.x2apic)
-        registers = window_map(facts->local_apic, PAGE_SIZE, PAGE_UNCACHED);
+        registers = window_map(acpi.local_apic, PAGE_SIZE, PAGE_UNCACHED);
 }
 
 void apic_init_cpu(struct cpu *cpu)
@@ -58,8 +56,8 @@ void apic_init_cpu(struct cpu *cpu)
 
     apic_write(APIC_TPR, 0);
     apic_write(APIC_SPURIOUS, SPURIOUS_ENABLE | VECTOR_SPURIOUS);
-    apic_write(APIC_LVT_LINT0, nmi_pins & 1 ? LVT_NMI : LVT_MASKED);
-    apic_write(APIC_LVT_LINT1, nmi_pins & 2 ? LVT_NMI : LVT_MASKED);
+    apic_write(APIC_LVT_LINT0, acpi.nmi_lints & 1 ? LVT_NMI : LVT_MASKED);
+    apic_write(APIC_LVT_LINT1, acpi.nmi_lints & 2 ? LVT_NMI : LVT_MASKED);
     apic_write(APIC_LVT_ERROR, LVT_MASKED);
     apic_write(APIC_LVT_TIMER, VECTOR_TIMER | (features.tsc_deadline ? TIMER_DEADLINE_MODE : 0));
     apic_write(APIC_TIMER_DIVIDE, DIVIDE_BY_1);

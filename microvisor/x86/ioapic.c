@@ -38,15 +38,7 @@ static void write_low(struct line *line, uint32_t low)
     registers[IOAPIC_DATA] = low;
 }
 
-static uint32_t source_of(const struct dmar_facts *dmar, uint8_t id)
-{
-    for (unsigned i = 0; i < dmar->ioapic_count; i++)
-        if (dmar->ioapics[i].id == id)
-            return dmar->ioapics[i].source;
-    return SOURCE_ANY;
-}
-
-void ioapic_init(const struct acpi_facts *facts)
+void ioapic_init(void)
 {
     /* The legacy controllers: vectors away from the exceptions, then all lines masked. */
     static const uint8_t pic_words[][2] = {{0x20, 0x11}, {0xa0, 0x11}, {0x21, 0x20}, {0xa1, 0x28},
@@ -55,18 +47,17 @@ void ioapic_init(const struct acpi_facts *facts)
     for (unsigned i = 0; i < ARRAY_SIZE(pic_words); i++)
         out8(pic_words[i][0], pic_words[i][1]);
 
-    for (unsigned i = 0; i < facts->ioapic_count; i++) {
-        volatile uint32_t *base = window_map(facts->ioapics[i].address, 0x20, PAGE_UNCACHED);
+    for (unsigned i = 0; i < acpi.ioapic_count; i++) {
+        const struct ioapic_facts *facts = &acpi.ioapics[i];
+        volatile uint32_t *base = window_map(facts->address, 0x20, PAGE_UNCACHED);
         if (!base)
             continue;
         base[IOAPIC_SELECT] = IOAPIC_VERSION;
-        uint32_t count = (base[IOAPIC_DATA] >> 16 & 0xff) + 1;
-        for (uint32_t n = 0; n < count && facts->ioapics[i].gsi_base + n < GSI_MAX; n++) {
-            struct line *line = &lines[facts->ioapics[i].gsi_base + n];
-            *line = (struct line){base, IOAPIC_ENTRY(n), 0};
-            sources[facts->ioapics[i].gsi_base + n] =
-                source_of(&facts->dmar, facts->ioapics[i].id);
-            write_low(line, ENTRY_MASKED);
+        uint32_t end = facts->gsi_base + (base[IOAPIC_DATA] >> 16 & 0xff) + 1;
+        for (uint32_t gsi = facts->gsi_base; gsi < end && gsi < GSI_MAX; gsi++) {
+            lines[gsi] = (struct line){base, IOAPIC_ENTRY(gsi - facts->gsi_base), 0};
+            sources[gsi] = remap_ioapic(facts->id);
+            write_low(&lines[gsi], ENTRY_MASKED);
         }
     }
 }

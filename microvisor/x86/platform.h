@@ -58,43 +58,47 @@ struct dmar_facts {
     paddr_t units[DMAR_UNITS_MAX]; /* their registers */
 };
 
+struct ioapic_facts {
+    paddr_t address;
+    uint32_t gsi_base;
+    uint8_t id;
+};
+
 struct acpi_facts {
     paddr_t local_apic;
     unsigned cpu_count; /* usable processors in the order of the table; the boot CPU is among them */
     uint32_t apic_ids[CPUS_MAX];
     unsigned cpus_left_out; /* beyond CPUS_MAX, or with an identifier above 254 */
     unsigned ioapic_count;
-    struct {
-        paddr_t address;
-        uint32_t gsi_base;
-        uint8_t id;
-    } ioapics[ACPI_IOAPICS_MAX];
+    struct ioapic_facts ioapics[ACPI_IOAPICS_MAX];
     uint32_t nmi_lints; /* bit n: local interrupt pin n is an NMI */
     struct dmar_facts dmar;
 };
+extern struct acpi_facts acpi;
 
-/* rsdp is the loader's, or 0. Without ACPI the facts are those of a PC with one processor. */
-void acpi_read(paddr_t rsdp, struct acpi_facts *facts);
+/* Fills `acpi`. rsdp is the loader's, or 0. Without ACPI the facts are those of a PC with one processor. */
+void acpi_read(paddr_t rsdp);
 
 /* The DMAR table behind its header (dmar.c). False: there is something in it that is not as it should be, and nothing
  * of it is to be used. */
 bool dmar_read(struct dmar_facts *facts, const uint8_t *body, uint32_t size_bytes);
 
 /* Switches the IOMMU's units on: from then on no device reaches memory (vtd.c). NULL, or why not. */
-const char *vtd_init(const struct acpi_facts *facts);
+const char *vtd_init(void);
 
 /* Interrupt messages through a table that the kernel alone writes (vtd.c). Makes the entry of a CPU's vector, which only
  * `source` may use. False: there is no such table, messages name CPU and vector themselves. */
 #define SOURCE_ANY UINT32_MAX
 #define REMAP_INDEX(cpu, vector) ((uint32_t)(cpu) << 8 | (vector))
+uint32_t remap_ioapic(uint8_t id); /* the source of an IOAPIC's messages; SOURCE_ANY: nobody knows */
 bool remap_set(unsigned cpu, unsigned vector, bool level, uint32_t source);
 void remap_clear(unsigned cpu, unsigned vector);
 
 void dma_fault_route(unsigned cpu, unsigned vector);
 void dma_fault_mask(bool masked);
 
-void ioapic_init(const struct acpi_facts *facts);
-void apic_init(const struct acpi_facts *facts);
+void ioapic_init(void);
+void apic_init(void);
 void apic_init_cpu(struct cpu *cpu); /* on each CPU */
 
 /* Interrupt command register, low half (SDM 3, 11.6.1). */
@@ -108,7 +112,7 @@ void apic_timer_calibrate(uint32_t count, uint64_t tsc_ticks);
 
 /* Starts all of them through a free page below 640 KiB; each ends by calling ready(), which does not
  * return. Those that do not come are told and left out. */
-void smp_init(const struct acpi_facts *facts, paddr_t trampoline_page, void (*ready)(void));
+void smp_init(paddr_t trampoline_page, void (*ready)(void));
 
 /* ---- time (tsc.c) ------------------------------------------------------------------------------ */
 

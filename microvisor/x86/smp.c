@@ -147,23 +147,23 @@ static void start_one(uint32_t apic_id, paddr_t trampoline_page)
     tsc_synchronize(cpu);
 }
 
-void smp_init(const struct acpi_facts *facts, paddr_t trampoline_page, void (*ready)(void))
+void smp_init(paddr_t trampoline_page, void (*ready)(void))
 {
     uint32_t self = this_cpu()->x86.apic_id;
-    if (facts->cpus_left_out)
+    if (acpi.cpus_left_out)
         printk("%u processors are left out: more than %u, or APIC identifiers above 254\n",
-               facts->cpus_left_out, (unsigned)CPUS_MAX);
-    if (facts->cpu_count < 2)
+               acpi.cpus_left_out, (unsigned)CPUS_MAX);
+    if (acpi.cpu_count < 2)
         return;
     when_ready = ready;
     memcpy(paging_low(trampoline_page), trampoline, (size_t)(trampoline_end - trampoline));
-    for (unsigned i = 0; i < facts->cpu_count; i++) {
-        if (facts->apic_ids[i] != self)
-            apic_send(facts->apic_ids[i], APIC_INIT);
+    for (unsigned i = 0; i < acpi.cpu_count; i++) {
+        if (acpi.apic_ids[i] != self)
+            apic_send(acpi.apic_ids[i], APIC_INIT);
     }
     wait_started(INIT_WAIT_US);
-    for (unsigned i = 0; i < facts->cpu_count && cpu_count < CPUS_MAX; i++) {
-        if (facts->apic_ids[i] != self)
-            start_one(facts->apic_ids[i], trampoline_page);
+    for (unsigned i = 0; i < acpi.cpu_count && cpu_count < CPUS_MAX; i++) {
+        if (acpi.apic_ids[i] != self)
+            start_one(acpi.apic_ids[i], trampoline_page);
     }
 }

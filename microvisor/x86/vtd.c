@@ -87,7 +87,6 @@ static bool wide; /* destinations */
 static struct spinlock units_lock; /* after mapping_lock, before a quota's */
 static uint64_t domains_used = 1;  /* 0 is not for us (6.1: caching mode) */
 static unsigned domains_end;
-static const struct dmar_facts *sees;
 
 bool dma_confined, interrupts_remapped;
 
@@ -185,11 +184,11 @@ static volatile uint64_t *context_of(uint32_t requester)
 /* It stands in the firmware's table, as a device or an IOAPIC. */
 static bool is_seen(uint32_t requester)
 {
-    bool found = sees->all_devices && requester <= UINT16_MAX;
-    for (unsigned i = 0; i < sees->device_count; i++)
-        found |= sees->devices[i] == requester;
-    for (unsigned i = 0; i < sees->ioapic_count; i++)
-        found |= sees->ioapics[i].source == requester;
+    bool found = acpi.dmar.all_devices && requester <= UINT16_MAX;
+    for (unsigned i = 0; i < acpi.dmar.device_count; i++)
+        found |= acpi.dmar.devices[i] == requester;
+    for (unsigned i = 0; i < acpi.dmar.ioapic_count; i++)
+        found |= acpi.dmar.ioapics[i].source == requester;
     return found;
 }
 
@@ -241,6 +240,14 @@ void dma_detach(uint32_t requester, struct task *task)
 }
 
 /* ---- interrupts ----------------------------------------------------------------------------------- */
+
+uint32_t remap_ioapic(uint8_t id)
+{
+    for (unsigned i = 0; i < acpi.dmar.ioapic_count; i++)
+        if (acpi.dmar.ioapics[i].id == id)
+            return acpi.dmar.ioapics[i].source;
+    return SOURCE_ANY;
+}
 
 static void remap_write(unsigned cpu, unsigned vector, uint64_t low, uint64_t high)
 {
@@ -335,21 +342,16 @@ static const char *unit_probe(struct unit *unit, paddr_t address, uint32_t *exte
 }
 
 /* NULL, or why interrupts are not remapped. */
-static const char *remap_probe(const struct acpi_facts *facts, uint32_t extended)
+static const char *remap_probe(uint32_t extended)
 {
-    const struct dmar_facts *dmar = &facts->dmar;
-    for (unsigned i = 0; i < facts->ioapic_count; i++) {
-        unsigned n = 0;
-        while (n < dmar->ioapic_count && dmar->ioapics[n].id != facts->ioapics[i].id)
-            n++;
-        if (n == dmar->ioapic_count)
+    for (unsigned i = 0; i < acpi.ioapic_count; i++)
+        if (remap_ioapic(acpi.ioapics[i].id) == SOURCE_ANY)
             return "the firmware's table leaves an IOAPIC out";
-    }
     wide = features.x2apic;
-    if (!dmar->remaps_interrupts || !(extended & EXTENDED_REMAPS) ||
+    if (!acpi.dmar.remaps_interrupts || !(extended & EXTENDED_REMAPS) ||
         (wide && !(extended & EXTENDED_WIDE)))
         return "the IOMMU can't";
-    while (1u << interrupts_order < facts->cpu_count)
+    while (1u << interrupts_order < acpi.cpu_count)
         interrupts_order++;
     interrupts = frames_alloc(interrupts_order);
     return interrupts ? NULL : "the kernel pool is too small: use a larger pool=SIZE";
@@ -371,9 +373,9 @@ static void unit_start(struct unit *unit)
     }
 }
 
-const char *vtd_init(const struct acpi_facts *facts)
+const char *vtd_init(void)
 {
-    const struct dmar_facts *dmar = &facts->dmar;
+    const struct dmar_facts *dmar = &acpi.dmar;
     uint32_t extended = ~0u;
     const char *why = NULL;
 
@@ -390,14 +392,13 @@ const char *vtd_init(const struct acpi_facts *facts)
         units[i].queue = frames_alloc(0);
     if (!roots || !units[dmar->unit_count - 1].queue)
         return "the kernel pool is too small: use a larger pool=SIZE";
-    const char *not_remapped = remap_probe(facts, extended);
+    const char *not_remapped = remap_probe(extended);
     unit_count = dmar->unit_count;
     for (struct unit *unit = units; unit < units + unit_count; unit++)
         unit_start(unit);
     flush_units();
     for (struct unit *unit = units; unit < units + unit_count; unit++)
         command(unit, TRANSLATE, true);
-    sees = dmar;
     for (struct unit *unit = units; unit < units + unit_count && interrupts; unit++)
         command(unit, REMAP, true);
     dma_confined = true;
