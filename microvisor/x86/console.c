@@ -4,7 +4,6 @@
  */
 #include <stdarg.h>
 
-#include "x86/instructions.h"
 #include "x86/platform.h"
 #include "x86/processor.h"
 

@@ -1,7 +1,6 @@
 /* One CPU's set-up: segments, gates, control registers, system-call MSRs. */
 #include "x86/features.h"
 #include "x86/fpu.h"
-#include "x86/instructions.h"
 #include "x86/paging.h"
 #include "x86/platform.h"
 #include "x86/processor.h"

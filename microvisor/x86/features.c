@@ -1,7 +1,6 @@
 /* Processor features, and what is said to a machine that lacks one. */
 #include "x86/features.h"
 
-#include "x86/instructions.h"
 #include "x86/platform.h"
 #include "x86/processor.h"
 

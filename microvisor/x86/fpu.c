@@ -9,7 +9,6 @@
 
 #include "virt/vcpu.h"
 #include "x86/features.h"
-#include "x86/instructions.h"
 #include "x86/platform.h"
 #include "x86/processor.h"
 

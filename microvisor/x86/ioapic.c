@@ -2,7 +2,6 @@
  * Device interrupts: the IOAPICs' lines, the vectors of each CPU, MSI messages.
  * (82093AA data sheet, 3.2; SDM 3, 11.11.)
  */
-#include "x86/instructions.h"
 #include "x86/paging.h"
 #include "x86/platform.h"
 #include "x86/processor.h"

@@ -5,7 +5,6 @@
 #include "x86/mitigations.h"
 
 #include "x86/features.h"
-#include "x86/instructions.h"
 #include "x86/platform.h"
 #include "x86/processor.h"
 

@@ -5,7 +5,6 @@
 #include <stdarg.h>
 
 #include "x86/features.h"
-#include "x86/instructions.h"
 #include "x86/paging.h"
 #include "x86/platform.h"
 #include "x86/processor.h"

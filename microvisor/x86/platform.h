@@ -4,6 +4,7 @@
 #include <stdarg.h>
 
 #include "core/cpu.h"
+#include "x86/instructions.h"
 
 /* ---- processor (cpu.c) ------------------------------------------------------------------------- */
 
@@ -101,14 +102,32 @@ void ioapic_init(void);
 void apic_init(void);
 void apic_init_cpu(struct cpu *cpu); /* on each CPU */
 
+/* The local APIC's registers, by their offsets in memory. */
+enum apic_register {
+    APIC_ID = 0x20, APIC_TPR = 0x80, APIC_EOI = 0xb0, APIC_SPURIOUS = 0xf0,
+    APIC_ICR = 0x300, APIC_ICR_HIGH = 0x310,
+    APIC_LVT_TIMER = 0x320, APIC_LVT_LINT0 = 0x350, APIC_LVT_LINT1 = 0x360, APIC_LVT_ERROR = 0x370,
+    APIC_TIMER_INITIAL = 0x380, APIC_TIMER_CURRENT = 0x390, APIC_TIMER_DIVIDE = 0x3e0
+};
+extern volatile uint8_t *apic_registers; /* NULL: x2APIC mode */
+
+static inline uint32_t apic_read(enum apic_register which)
+{
+    return apic_registers ? *(volatile uint32_t *)(apic_registers + which)
+                          : (uint32_t)read_msr(0x800 + which / 16);
+}
+
+static inline void apic_write(enum apic_register which, uint32_t value)
+{
+    if (!apic_registers)
+        write_msr(0x800 + which / 16, value);
+    else
+        *(volatile uint32_t *)(apic_registers + which) = value;
+}
+
 /* Interrupt command register, low half (SDM 3, 11.6.1). */
 enum apic_command { APIC_NMI = 0x00400, APIC_INIT = 0x04500, APIC_STARTUP = 0x04600 };
 void apic_send(uint32_t apic_id, uint32_t command);
-
-/* The timer's calibration: it counts down, or stops; what it shows; so many counts are so many TSC ticks. */
-void apic_timer_run(bool on);
-uint32_t apic_timer_count(void);
-void apic_timer_calibrate(uint32_t count, uint64_t tsc_ticks);
 
 /* Starts all of them through a free page below 640 KiB; each ends by calling ready(), which does not
  * return. Those that do not come are told and left out. */

@@ -3,7 +3,6 @@
  * They are started one after the other, so the trampoline needs no lock.
  */
 #include "x86/features.h"
-#include "x86/instructions.h"
 #include "x86/paging.h"
 #include "x86/platform.h"
 #include "x86/processor.h"

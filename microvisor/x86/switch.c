@@ -3,7 +3,6 @@
  * cpu->switch_slow says that there is any of it, so that the usual switch tests one word.
  */
 #include "x86/fpu.h"
-#include "x86/instructions.h"
 #include "x86/paging.h"
 #include "x86/platform.h"
 #include "x86/processor.h"

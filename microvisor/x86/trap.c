@@ -4,7 +4,6 @@
 #include "core/interrupt.h"
 #include "core/trace.h"
 #include "x86/fpu.h"
-#include "x86/instructions.h"
 #include "x86/platform.h"
 #include "x86/processor.h"
 

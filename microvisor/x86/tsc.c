@@ -1,14 +1,14 @@
 /*
- * The TSC's frequency: asked of the processor, of the hypervisor, or measured against channel 2 of
+ * Time. The TSC's frequency: asked of the processor, of the hypervisor, or measured against channel 2 of
  * the 8254 for less than a millisecond; in the same time the local APIC's timer, where it is needed.
  */
 #include "x86/features.h"
-#include "x86/instructions.h"
 #include "x86/platform.h"
 #include "x86/processor.h"
 
 uint64_t tsc_khz;
 uint64_t tsc_calibration_ticks;
+static uint64_t timer_ratio; /* the local APIC's timer ticks per TSC tick, 32.32 */
 
 #define PIT_HZ 1193182ull
 #define PIT_TICKS 1100u /* 0.92 ms */
@@ -53,7 +53,7 @@ static struct moment look(void)
     struct moment moment;
     uint64_t before = processor_ticks();
     out8(PIT_COMMAND, PIT_LATCH_CHANNEL2);
-    moment.timer = apic_timer_count();
+    moment.timer = apic_read(APIC_TIMER_CURRENT);
     moment.tsc = processor_ticks();
     moment.width = moment.tsc - before;
     moment.pit = in8(PIT_CHANNEL2);
@@ -84,33 +84,47 @@ static bool await_pit(struct moment *from, struct moment *to)
     return !(in8(PORT_B) & PORT_B_OUT);
 }
 
+/* Half a millisecond, by the frequency that was told. */
+static bool await_tsc(struct moment *from, struct moment *to)
+{
+    for (*from = *to = look(); to->tsc - from->tsc < tsc_khz / 2;)
+        *to = look();
+    return true;
+}
+
 void tsc_init(void)
 {
     uint64_t start = processor_ticks();
-    bool need_timer = !features.tsc_deadline, good;
+    bool sharp = false;
     struct moment from, to;
 
-    if (need_timer)
-        apic_timer_run(true);
+    apic_write(APIC_TIMER_INITIAL, UINT32_MAX); /* does nothing in deadline mode (SDM 3, 11.5.4.1) */
     tsc_khz = ask_frequency();
     bool asked = tsc_khz;
-    for (unsigned i = 0; (!asked || need_timer) && i < ATTEMPTS; i++) {
-        good = true;
-        if (asked)
-            for (from = to = look(); to.tsc - from.tsc < tsc_khz / 2;)
-                to = look();
-        else
-            good = await_pit(&from, &to);
+    for (unsigned i = 0; !(asked && features.tsc_deadline) && !sharp && i < ATTEMPTS; i++) {
+        bool good = asked ? await_tsc(&from, &to) : await_pit(&from, &to);
         if (!asked)
             tsc_khz = (to.tsc - from.tsc) * PIT_HZ / (uint16_t)(from.pit - to.pit) / 1000;
-        if (need_timer)
-            apic_timer_calibrate(from.timer - to.timer, to.tsc - from.tsc);
-        if (good && is_sharp(&from, &to))
-            break;
+        timer_ratio = ((uint64_t)(from.timer - to.timer) << 32) / (to.tsc - from.tsc);
+        sharp = good && is_sharp(&from, &to);
     }
-    if (need_timer)
-        apic_timer_run(false);
+    apic_write(APIC_TIMER_INITIAL, 0);
     tsc_calibration_ticks = processor_ticks() - start;
     printk("tsc: %lu kHz (%s), timer: %s\n", tsc_khz, asked ? "told" : "measured",
-           need_timer ? "local APIC" : "TSC deadline");
+           features.tsc_deadline ? "TSC deadline" : "local APIC");
+}
+
+void processor_timer_arm(uint64_t deadline_tsc)
+{
+    if (features.tsc_deadline) {
+        /* 0 would disarm; DEADLINE_NEVER does no harm. */
+        write_msr(MSR_TSC_DEADLINE, deadline_tsc ? deadline_tsc : 1);
+        return;
+    }
+    uint64_t now = processor_ticks();
+    uint64_t ticks = deadline_tsc > now ? deadline_tsc - now : 0;
+    /* Rounded up, so that it never fires early but for deadlines out of its reach, which are armed
+     * again when it fires. */
+    uint64_t count = (uint64_t)(((unsigned __int128)ticks * timer_ratio) >> 32) + 1;
+    apic_write(APIC_TIMER_INITIAL, count > UINT32_MAX ? UINT32_MAX : (uint32_t)count);
 }
