@@ -3,6 +3,8 @@
  * in 32-bit protected mode, paging off; another CPU starts in real mode in a copy of `trampoline`.
  * All meet in `long_mode`.
  */
+#include "asm_offsets.h"
+
 #define KERNEL_BASE 0xffffffff80000000
 #define PHYSICAL(symbol) ((symbol) - KERNEL_BASE)
 #define LOW_HALF(symbol) ((symbol) - 0xffffffff00000000) /* sign-extended by `long_mode` */
@@ -136,7 +138,7 @@ trampoline:
         long_mode_on
         ljmpl $8, $PHYSICAL(long_mode)
 gdt_pointer:
-        .word 23
+        .word 39
         .long PHYSICAL(boot_gdt)
 trampoline_end:
 
@@ -156,17 +158,16 @@ boot_high:
 
 ap_high:
         mov smp_starting, %rdi
-        mov smp_starting_stack, %rsp
+        mov CPU_KERNEL_STACK(%rdi), %rsp
         xor %ebp, %ebp
         call smp_start
         ud2
 
         .section .rodata
         .balign 8
-boot_gdt:
-        .quad 0
-        .quad 0x00af9b000000ffff /* 64-bit code, accessed */
-        .quad 0x00cf93000000ffff /* data, accessed */
+        .globl boot_gdt
+boot_gdt: /* as platform.h has it: the kernel's code and data, the user's data and code; all accessed */
+        .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cff3000000ffff, 0x00affb000000ffff
 
 /*
  * The kernel's tables. Until `paging_drop_low` the first 4 MiB are also mapped at their physical
@@ -200,9 +201,8 @@ window_pt:
         .skip 4096
 pool_pd:
         .skip 4096
-        .globl boot_stacks
-boot_stacks: /* CPU 0's, as platform.h has it */
-        .skip 0x4000
+        .globl boot_stack_top
+        .skip 0x4000 /* CPU 0's, as platform.h has it */
 boot_stack_top:
         .skip 0x4000
 

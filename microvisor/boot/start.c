@@ -24,7 +24,7 @@
 #define MESSAGE_AREA_BYTES  (1ull << 20)
 
 extern uint64_t boot_entry_tsc;
-extern char boot_stacks[];
+extern char boot_stack_top[];
 _Noreturn void boot_start(uint32_t magic, uint32_t info);
 
 /* Whole pages: with KPTI user tables hold them. */
@@ -202,7 +202,7 @@ static struct thread *root_create(struct boot_info **info_result, vaddr_t *entry
 
 _Noreturn void boot_start(uint32_t magic, uint32_t info)
 {
-    boot_cpu.x86.stacks = boot_stacks;
+    boot_cpu.kernel_stack = (uint64_t)boot_stack_top;
     cpus[0] = &boot_cpu;
     cpu_count = 1;
     cpu_init(&boot_cpu); /* from here on a fault is reported */

@@ -1,4 +1,5 @@
 /* One CPU's set-up: segments, gates, control registers, system-call MSRs. */
+#include "core/string.h"
 #include "x86/features.h"
 #include "x86/fpu.h"
 #include "x86/paging.h"
@@ -15,6 +16,7 @@ struct gate {
     uint16_t offset_middle;
     uint32_t offset_high, reserved;
 };
+extern const uint64_t boot_gdt[SELECTOR_TSS / 8];
 char idt[256 * sizeof(struct gate)] __attribute__((aligned(4096)));
 
 struct __attribute__((packed)) table_pointer {
@@ -76,12 +78,7 @@ void cpu_load_tr(struct cpu *cpu)
 
 static void segments_init(struct cpu *cpu)
 {
-    uint64_t *gdt = cpu->x86.gdt;
-    gdt[SELECTOR_KERNEL_CODE / 8] = 0x00af9b000000ffff;
-    gdt[SELECTOR_KERNEL_DATA / 8] = 0x00cf93000000ffff;
-    gdt[SELECTOR_USER_DATA / 8] = 0x00cff3000000ffff;
-    gdt[SELECTOR_USER_CODE / 8] = 0x00affb000000ffff;
-    struct table_pointer gdtr = {sizeof(cpu->x86.gdt) - 1, gdt};
+    struct table_pointer gdtr = {sizeof(cpu->x86.gdt) - 1, cpu->x86.gdt};
     struct table_pointer idtr = {sizeof(idt) - 1, idt};
 
     struct tss *tss = &cpu->x86.tss;
@@ -91,11 +88,8 @@ static void segments_init(struct cpu *cpu)
     tss->io_bitmap = TSS_NO_BITMAP;
     tss->bitmap[PORT_BITMAP_BYTES] = 0xff;
 
-    __asm__ volatile("lgdt %0" : : "m"(gdtr));
-    __asm__ volatile("push %0; lea 1f(%%rip), %%rax; push %%rax; lretq; 1:"
-                     :
-                     : "i"(SELECTOR_KERNEL_CODE)
-                     : "rax", "memory");
+    memcpy(cpu->x86.gdt, boot_gdt, sizeof(boot_gdt)); /* CS stays what it is */
+    __asm__ volatile("lgdt %0" : : "m"(gdtr) : "memory");
     __asm__ volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%fs; mov %0, %%gs; mov %1, %%ss"
                      :
                      : "r"(0), "r"(SELECTOR_KERNEL_DATA));
@@ -150,7 +144,6 @@ static void machine_check_init(void)
 void cpu_init(struct cpu *cpu)
 {
     cpu->self = cpu;
-    cpu->kernel_stack = (uint64_t)cpu->x86.stacks + CPU_KERNEL_STACK_BYTES;
     cpu->loaded_cr3 = cpu->x86.kernel_cr3 = read_cr3();
     if (cpu->number == 0)
         idt_init();

@@ -111,10 +111,9 @@ bool paging_user_init(void)
                 user_map(kernel_rodata, kernel_data, PAGE_NO_EXECUTE) &&
                 user_map(idt, idt + PAGE_SIZE, PAGE_NO_EXECUTE);
     for (unsigned i = 0; i < cpu_count; i++) {
-        const char *stacks = cpus[i]->x86.stacks;
+        const char *stacks = (const char *)cpus[i]->kernel_stack;
         done = done && user_map(cpus[i], cpus[i] + 1, PAGE_WRITE | PAGE_NO_EXECUTE) &&
-               user_map(stacks + CPU_KERNEL_STACK_BYTES, stacks + CPU_STACKS_BYTES,
-                        PAGE_WRITE | PAGE_NO_EXECUTE);
+               user_map(stacks, stacks + IST_COUNT * PAGE_SIZE, PAGE_WRITE | PAGE_NO_EXECUTE);
     }
     return done;
 }

@@ -77,11 +77,10 @@ static void print_symbol(uint64_t address)
 static void print_stack(uint64_t rsp)
 {
     struct cpu *cpu = this_cpu();
-    uint64_t start = (uint64_t)cpu->x86.stacks;
+    uint64_t end = cpu->kernel_stack, start = end - CPU_KERNEL_STACK_BYTES;
     unsigned lines = 0;
     if (rsp < start || rsp >= start + CPU_STACKS_BYTES || rsp % 8)
         return;
-    uint64_t end = start + CPU_KERNEL_STACK_BYTES;
     if (rsp > end) /* on one of the interrupt stacks: a page each */
         end = ((rsp - 1) | PAGE_MASK) + 1;
     printk("stack:\n");

@@ -26,12 +26,12 @@ enum switch_slow {
 
 extern char idt[]; /* one page */
 
-/* A CPU's stacks lie in one block: the kernel's, then a page for each interrupt stack. */
+/* A CPU's stacks lie in one block: the kernel's, then, from cpu->kernel_stack on, a page for each interrupt stack. */
 #define CPU_STACKS_ORDER 3u
 #define CPU_STACKS_BYTES (PAGE_SIZE << CPU_STACKS_ORDER)
 #define CPU_KERNEL_STACK_BYTES (CPU_STACKS_BYTES - IST_COUNT * PAGE_SIZE)
 
-/* On the CPU itself, with number and x86.stacks set: segments and gates, so that a fault is reported;
+/* On the CPU itself, with number and kernel_stack set: segments and gates, so that a fault is reported;
  * then all that depends on features. */
 void cpu_init(struct cpu *cpu);
 void cpu_init_features(struct cpu *cpu);

@@ -36,7 +36,6 @@ struct tss {
 
 struct processor {
     uint32_t apic_id;
-    void *stacks;            /* platform.h: one block */
     uint64_t kernel_cr3;     /* the kernel's own table */
     uint64_t entry_stack[16] __attribute__((aligned(16))); /* traps from user mode begin here */
     uint64_t gdt[16] __attribute__((aligned(16)));

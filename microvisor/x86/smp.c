@@ -18,7 +18,6 @@ extern const char trampoline[], trampoline_end[];
 
 /* What boot.S hands to the CPU that starts. */
 struct cpu *smp_starting;
-void *smp_starting_stack;
 _Noreturn void smp_start(struct cpu *cpu);
 
 static uint32_t started;
@@ -126,10 +125,9 @@ static void start_one(uint32_t apic_id, paddr_t trampoline_page)
         return;
     }
     cpu->number = cpu_count;
-    cpu->x86.stacks = stacks;
+    cpu->kernel_stack = (uint64_t)stacks + CPU_KERNEL_STACK_BYTES;
     cpu->x86.apic_id = apic_id;
     smp_starting = cpu;
-    smp_starting_stack = stacks + CPU_KERNEL_STACK_BYTES;
     started = 0;
     cpus[cpu_count] = cpu;
     uint32_t startup = APIC_STARTUP | (uint32_t)(trampoline_page >> PAGE_SHIFT);
