@@ -46,37 +46,30 @@ static void mitigations_decide(struct mitigations *m, bool force)
     m->retpoline = !m->ibrs || force;
 }
 
-static bool patch_wanted(enum patch_kind kind)
-{
-    if (kind == PATCH_VERW)
-        return mitigations.verw && !mitigations.kpti;
-    if (kind == PATCH_RETPOLINE)
-        return mitigations.retpoline;
-    if (kind == PATCH_SMAP)
-        return features.smap && !mitigations.kpti;
-    if (kind == PATCH_RSB_FILL)
-        return mitigations.rsb_fill;
-    if (kind == PATCH_QEMU_TPR)
-        return processor_is_qemu();
-    return mitigations.kpti;
-}
-
 /* The only time that text is written: one CPU, through write protection switched off. */
-static void patch_text(void)
+static void patch_text(const struct mitigations *m)
 {
+    const bool wanted[] = {
+        [PATCH_CR3_LOAD] = m->kpti,
+        [PATCH_KPTI] = m->kpti,
+        [PATCH_VERW] = m->verw && !m->kpti,
+        [PATCH_SMAP] = features.smap && !m->kpti,
+        [PATCH_RETPOLINE] = m->retpoline,
+        [PATCH_RSB_FILL] = m->rsb_fill,
+        [PATCH_QEMU_TPR] = processor_is_qemu(),
+    };
     uint64_t cr0 = read_cr0();
     write_cr0(cr0 & ~CR0_WP);
     for (const struct patch *p = patch_start; p < patch_end; p++) {
-        if (!patch_wanted(p->kind))
+        if (!wanted[p->kind])
             continue;
-        static const uint8_t nop[3] = {0x0f, 0x1f, 0x00}, write_tpr[4] = {0x44, 0x0f, 0x22, 0xc2};
         int32_t distance = (int32_t)(p->target - (p->site + 5));
         if (p->kind == PATCH_CR3_LOAD) {
-            memcpy(p->site, nop, sizeof(nop));
+            memcpy(p->site, "\x0f\x1f\x00", 3); /* nop */
         } else if (p->kind == PATCH_QEMU_TPR) {
-            memcpy(p->site, write_tpr, sizeof(write_tpr));
+            memcpy(p->site, "\x44\x0f\x22\xc2", 4); /* mov rdx, cr8 */
         } else {
-            p->site[0] = 0xe9;
+            p->site[0] = 0xe9; /* jmp */
             memcpy(p->site + 1, &distance, sizeof(distance));
         }
     }
@@ -88,7 +81,7 @@ void mitigations_init(bool off, bool force)
     struct mitigations *m = &mitigations;
     if (!off)
         mitigations_decide(m, force);
-    patch_text();
+    patch_text(m);
     printk("mitigations:%s%s%s%s%s%s%s%s\n", m->kpti ? " kpti" : "", m->verw ? " verw" : "",
            m->l1d_flush ? " l1d-flush" : "", m->ibpb ? " ibpb" : "", m->rsb_fill ? " rsb-fill" : "",
            m->retpoline ? " retpoline" : "", m->ibrs ? " ibrs" : "", off ? " off" : "");
