@@ -82,20 +82,14 @@ static void acpi_init(void)
     memory_add(acpi.local_apic, PAGE_SIZE, BOOT_MEMORY_KERNEL);
 }
 
-/* ---- virtualization -------------------------------------------------------------------------- */
+/* ---- the last steps of each CPU -------------------------------------------------------------- */
 
-static void virtualization_init_cpu(void)
+void cpu_ready(struct cpu *cpu)
 {
-    if (!vcpu_init_cpu(this_cpu()))
+    if (!vcpu_init_cpu(cpu))
         boot_stop("%s can't be switched on on every CPU: look for a firmware update.",
                   vcpu_ops->name);
-}
-
-static void cpu_ready(void)
-{
-    virtualization_init_cpu();
     sched_init_cpu();
-    sched_exit();
 }
 
 /* ---- the first task -------------------------------------------------------------------------- */
@@ -153,7 +147,7 @@ static void boot_info_fill(struct boot_info *info, const struct task *root)
 #ifdef SEPTUM_DEBUG
         .debug = 1,
 #endif
-        .gsi_count = processor_gsi_count(),
+        .gsi_count = gsi_count,
         .dma_confined = dma_confined,
         .interrupts_remapped = interrupts_remapped,
     };
@@ -218,7 +212,6 @@ _Noreturn void boot_start(uint32_t magic, uint32_t info)
     cpu_init_features(&boot_cpu);
     acpi_init();
     memory_init();
-    apic_init();
     ioapic_init();
     apic_init_cpu(&boot_cpu);
     tsc_init();
@@ -230,9 +223,8 @@ _Noreturn void boot_start(uint32_t magic, uint32_t info)
     why = vcpu_init();
     if (why)
         printk("no virtual machines on this machine: %s\n", why);
-    virtualization_init_cpu();
-    sched_init_cpu();
-    smp_init(trampoline_page, cpu_ready);
+    cpu_ready(&boot_cpu);
+    smp_init(trampoline_page);
     paging_drop_low();
     must(paging_user_init(), "hold the kernel's part of user tables");
     printk("cpus: %u, virtualization: %s\n", cpu_count, vcpu_ops ? vcpu_ops->name : "none");

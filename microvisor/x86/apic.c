@@ -16,16 +16,12 @@
 
 volatile uint8_t *apic_registers;
 
-void apic_init(void)
-{
-    if (!features.x2apic)
-        apic_registers = window_map(acpi.local_apic, PAGE_SIZE, PAGE_UNCACHED);
-}
-
 void apic_init_cpu(struct cpu *cpu)
 {
     uint64_t base = read_msr(MSR_APIC_BASE) | BASE_ENABLE;
     write_msr(MSR_APIC_BASE, base);
+    if (!features.x2apic && !apic_registers)
+        apic_registers = window_map(acpi.local_apic, PAGE_SIZE, PAGE_UNCACHED);
     if (!apic_registers)
         write_msr(MSR_APIC_BASE, base | BASE_X2APIC);
     cpu->x86.apic_id = apic_registers ? apic_read(APIC_ID) >> 24 : apic_read(APIC_ID);

@@ -26,6 +26,7 @@ static struct line {
     uint32_t index, low;          /* its entry, and what the low half holds */
 } lines[GSI_MAX];
 static uint32_t sources[GSI_MAX]; /* what their messages name; apart, so that a line is found by a shift */
+unsigned gsi_count;
 static struct spinlock ioapic_lock; /* select and data go together; line.low */
 
 /* ioapic_lock held, or at boot. */
@@ -57,16 +58,9 @@ void ioapic_init(void)
             lines[gsi] = (struct line){base, IOAPIC_ENTRY(gsi - facts->gsi_base), 0};
             sources[gsi] = remap_ioapic(facts->id);
             write_low(&lines[gsi], ENTRY_MASKED);
+            gsi_count = gsi < gsi_count ? gsi_count : gsi + 1;
         }
     }
-}
-
-unsigned processor_gsi_count(void)
-{
-    unsigned count = GSI_MAX;
-    while (count && !lines[count - 1].registers)
-        count--;
-    return count;
 }
 
 bool processor_gsi_exists(uint64_t gsi)

@@ -99,8 +99,7 @@ void dma_fault_route(unsigned cpu, unsigned vector);
 void dma_fault_mask(bool masked);
 
 void ioapic_init(void);
-void apic_init(void);
-void apic_init_cpu(struct cpu *cpu); /* on each CPU */
+void apic_init_cpu(struct cpu *cpu); /* on each CPU, the boot CPU first */
 
 /* The local APIC's registers, by their offsets in memory. */
 enum apic_register {
@@ -129,9 +128,10 @@ static inline void apic_write(enum apic_register which, uint32_t value)
 enum apic_command { APIC_NMI = 0x00400, APIC_INIT = 0x04500, APIC_STARTUP = 0x04600 };
 void apic_send(uint32_t apic_id, uint32_t command);
 
-/* Starts all of them through a free page below 640 KiB; each ends by calling ready(), which does not
- * return. Those that do not come are told and left out. */
-void smp_init(paddr_t trampoline_page, void (*ready)(void));
+/* Starts all of them through a free page below 640 KiB. Those that do not come are told and left out. */
+void smp_init(paddr_t trampoline_page);
+/* On each CPU: it can run vCPUs and threads (boot/start.c). */
+void cpu_ready(struct cpu *cpu);
 
 /* ---- time (tsc.c) ------------------------------------------------------------------------------ */
 

@@ -135,7 +135,7 @@ void processor_interrupt_window(void);
 /* IOAPIC and vectors. processor_gsi_route programs a line (masked) to (cpu, vector). */
 #define GSI_MAX 256u
 #define GSI_DMA_FAULT GSI_MAX /* no line: the IOMMU's own message. Routed and masked like one. */
-unsigned processor_gsi_count(void); /* the highest line there is, and one */
+extern unsigned gsi_count; /* the highest line there is, and one */
 bool processor_gsi_exists(uint64_t gsi);
 void processor_gsi_route(uint32_t gsi, unsigned cpu, unsigned vector, uint32_t mode);
 void processor_gsi_mask(uint32_t gsi, bool masked);

@@ -21,7 +21,6 @@ struct cpu *smp_starting;
 _Noreturn void smp_start(struct cpu *cpu);
 
 static uint32_t started;
-static void (*when_ready)(void); /* does not return */
 
 /* ---- TSC synchrony --------------------------------------------------------------------------- */
 
@@ -102,8 +101,8 @@ _Noreturn void smp_start(struct cpu *cpu)
     apic_init_cpu(cpu);
     __atomic_store_n(&started, 1, __ATOMIC_RELEASE);
     tsc_obey();
-    when_ready();
-    __builtin_unreachable();
+    cpu_ready(cpu);
+    sched_exit();
 }
 
 /* Waits until the CPU that starts has begun to, at most so long. */
@@ -144,7 +143,7 @@ static void start_one(uint32_t apic_id, paddr_t trampoline_page)
     tsc_synchronize(cpu);
 }
 
-void smp_init(paddr_t trampoline_page, void (*ready)(void))
+void smp_init(paddr_t trampoline_page)
 {
     uint32_t self = this_cpu()->x86.apic_id;
     if (acpi.cpus_left_out)
@@ -152,7 +151,6 @@ void smp_init(paddr_t trampoline_page, void (*ready)(void))
                acpi.cpus_left_out, (unsigned)CPUS_MAX);
     if (acpi.cpu_count < 2)
         return;
-    when_ready = ready;
     memcpy(paging_low(trampoline_page), trampoline, (size_t)(trampoline_end - trampoline));
     for (unsigned i = 0; i < acpi.cpu_count; i++) {
         if (acpi.apic_ids[i] != self)
