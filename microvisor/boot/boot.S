@@ -166,7 +166,7 @@ ap_high:
         .section .rodata
         .balign 8
         .globl boot_gdt
-boot_gdt: /* as platform.h has it: the kernel's code and data, the user's data and code; all accessed */
+boot_gdt: /* platform.h's selectors: the kernel's code, data; the user's data, code; all accessed */
         .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cff3000000ffff, 0x00affb000000ffff
 
 /*

@@ -13,8 +13,8 @@ static struct cpuid cpuid_checked(uint32_t leaf, uint32_t subleaf)
     return cpuid(leaf, subleaf);
 }
 
-/* False: it is needed, which is said. (Real processors with virtualization have all that is; a virtual one may hide
- * it.) */
+/* False: it is needed, which is said. (Real processors with virtualization have all that is; a
+ * virtual one may hide it.) */
 static bool dispensable(const char *needed)
 {
     if (needed)

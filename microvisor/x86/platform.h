@@ -26,7 +26,8 @@ enum switch_slow {
 
 extern char idt[]; /* one page */
 
-/* A CPU's stacks lie in one block: the kernel's, then, from cpu->kernel_stack on, a page for each interrupt stack. */
+/* A CPU's stacks lie in one block: the kernel's, then, from cpu->kernel_stack on, a page for each
+ * interrupt stack. */
 #define CPU_STACKS_ORDER 3u
 #define CPU_STACKS_BYTES (PAGE_SIZE << CPU_STACKS_ORDER)
 #define CPU_KERNEL_STACK_BYTES (CPU_STACKS_BYTES - IST_COUNT * PAGE_SIZE)
@@ -77,7 +78,8 @@ struct acpi_facts {
 };
 extern struct acpi_facts acpi;
 
-/* Fills `acpi`. rsdp is the loader's, or 0. Without ACPI the facts are those of a PC with one processor. */
+/* Fills `acpi`. rsdp is the loader's, or 0. Without ACPI the facts are those of a PC with one
+ * processor. */
 void acpi_read(paddr_t rsdp);
 
 /* The DMAR table behind its header (dmar.c). False: there is something in it that is not as it should be, and nothing
@@ -128,7 +130,8 @@ static inline void apic_write(enum apic_register which, uint32_t value)
 enum apic_command { APIC_NMI = 0x00400, APIC_INIT = 0x04500, APIC_STARTUP = 0x04600 };
 void apic_send(uint32_t apic_id, uint32_t command);
 
-/* Starts all of them through a free page below 640 KiB. Those that do not come are told and left out. */
+/* Starts all of them through a free page below 640 KiB. Those that do not come are told and left
+ * out. */
 void smp_init(paddr_t trampoline_page);
 /* On each CPU: it can run vCPUs and threads (boot/start.c). */
 void cpu_ready(struct cpu *cpu);

@@ -1,6 +1,6 @@
 /*
- * Time. The TSC's frequency: asked of the processor, of the hypervisor, or measured against channel 2 of
- * the 8254 for less than a millisecond; in the same time the local APIC's timer, where it is needed.
+ * Time. The TSC's frequency: asked of the processor, of the hypervisor, or measured against channel
+ * 2 of the 8254 for less than a millisecond; in the same time the local APIC's timer, where it is needed.
  */
 #include "x86/features.h"
 #include "x86/platform.h"
