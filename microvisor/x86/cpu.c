@@ -1,5 +1,4 @@
 /* One CPU's set-up: segments, gates, control registers, system-call MSRs. */
-#include "core/string.h"
 #include "x86/features.h"
 #include "x86/fpu.h"
 #include "x86/paging.h"
