@@ -5,7 +5,6 @@
  */
 #include "core/quota.h"
 
-
 #define OBJECT_MIN 64u
 
 struct slab {

@@ -38,7 +38,6 @@ static inline struct table *space_table(struct task *task, enum space_kind space
                                   : NULL;
 }
 
-
 /* The first task, at boot. */
 struct task *task_create_root(uint32_t quota_pages);
 
