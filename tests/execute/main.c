@@ -163,7 +163,8 @@ static bool segment_equal(const struct trial *trial, const struct vcpu_state *ha
 {
     const struct vcpu_segment *a = &hard->segment[which], *b = &soft.segment[which];
     bool usable = !(a->attributes & VCPU_SEGMENT_UNUSABLE);
-    bool may_be_null = which == VCPU_LDTR || (which == VCPU_SS && trial->mode == MODE_LONG);
+    bool may_be_null = which == VCPU_LDTR || /* SS: in 64-bit code, to which RET leads, too */
+                       (which == VCPU_SS && trial->mode >= MODE_COMPATIBILITY_16);
     if (may_be_null && !(a->selector & ~3u)) /* then what else it has means nothing */
         return a->selector == b->selector;
     if (a->selector != b->selector || usable != !(b->attributes & VCPU_SEGMENT_UNUSABLE))
