@@ -23,7 +23,7 @@ from protocol import Listener, run_suite                               # noqa: E
 
 WORK = os.path.join(ROOT, "build", "mutants")
 TREE = ["Makefile", "microvisor", "lib", "protocol", "root", "console-server", "block-server", "net-server",
-        "vmm-server", "tests", "bench", "tools", "guests", "docs"]
+        "vmm-server", "tests", "bench", "configs", "tools", "guests", "docs"]
 WORKERS = 2
 SILENCE_S = 30
 UNIT_TIMEOUT_S = 30
