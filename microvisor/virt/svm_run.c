@@ -148,16 +148,15 @@ static void note_cut_event(struct vcpu *vcpu)
 #define STEP_INTERCEPTS (1u << SVM_PUSHF | 1u << SVM_POPF | 1u << SVM_IRET | 1u << SVM_INTN)
 
 /*
- * QEMU (7.2) forgets at VMRUN that STI has just been executed. An interrupt that waits would come in front of the
- * HLT that follows, whose sleep then misses it: so that one instruction is stepped over before there is one. What
- * would let TF be seen is not: there the interrupt comes first.
+ * QEMU (7.2) forgets at VMRUN that STI has just been executed. An interrupt, be it one that the VMM injects after an
+ * exit that comes before anything is executed, would come in front of the HLT that follows, whose sleep then misses
+ * it: so that one instruction is stepped over first. What would let TF be seen is not: there the interrupt comes first.
  */
 static __attribute__((noinline)) bool step_over_shadow(struct vcpu *vcpu)
 {
     struct svm_vcpu *svm = vcpu->svm;
     struct vmcb *vmcb = svm->vmcb;
-    if (!svm_features.qemu || vcpu->pending_event || svm->step || vmcb->rflags & RFLAGS_TF ||
-        !(vcpu->waiting || vcpu->flags & VCPU_EXIT_INTERRUPTIBLE))
+    if (!svm_features.qemu || vcpu->pending_event || svm->step || vmcb->rflags & RFLAGS_TF)
         return false;
     svm->step = SVM_STEP_SHADOW;
     svm->step_rip = vmcb->rip;
@@ -368,7 +367,7 @@ static _Noreturn __attribute__((noinline)) void enter_slowly(struct cpu *cpu, st
 {
     if (vcpu->object.owner->guest_generation != vcpu->guest_generation)
         flush(cpu, vcpu);
-    if (vcpu->special && prepare_entry(vcpu)) {
+    if ((vcpu->special || vcpu->svm->vmcb->interrupt_shadow) && prepare_entry(vcpu)) {
         struct vcpu_exit_info exit = {.reason = EXIT_NMI_WINDOW,
                                       .interruptibility = svm_interruptibility(vcpu),
                                       .rip = vcpu->svm->vmcb->rip};
@@ -381,7 +380,8 @@ _Noreturn void svm_enter(struct vcpu *vcpu, bool set_rip, uint64_t rip)
 {
     if (set_rip)
         svm_set_rip(vcpu, rip);
-    if (unlikely((vcpu->object.owner->guest_generation ^ vcpu->guest_generation) | vcpu->special))
+    if (unlikely((vcpu->object.owner->guest_generation ^ vcpu->guest_generation) | vcpu->special |
+                 vcpu->svm->vmcb->interrupt_shadow))
         enter_slowly(this_cpu(), vcpu);
     enter_now(this_cpu(), vcpu);
 }

@@ -576,6 +576,25 @@ TEST_VM(vcpu_shadow_kept, "an interrupt shadow is reported, kept over an exit, a
     EXPECT(vm_state(&vm)->gpr[0] & 0xffff, 5);
 }
 
+TEST_VM(vcpu_shadow_kept_over_faults, "the shadow of STI is kept over faults of the instruction in it")
+{
+    /* STI, MOV EAX from where there is no memory, HLT */
+    static const uint8_t code[] = {0xfb, 0xa1, 0, 0, 2, 0, 0xf4};
+    struct vm vm;
+    vm_create(&vm, 16);
+    memcpy(vm.memory + CODE, code, sizeof code);
+    vm_protected_mode(&vm, CODE);
+    for (unsigned i = 0; i < 3; i++) {
+        struct message exit = vm_expect(&vm, 0, EXIT_GUEST_FAULT);
+        EXPECT(exit.w[2], CODE + 1);
+        EXPECT(vm_interruptibility(&exit), VCPU_IF | VCPU_BLOCKED_BY_STI);
+    }
+    vm_map(&vm, 0x20000, vm.physical, 1, MAP_READ);
+    struct message exit = vm_run(&vm, VCPU_EXIT_INTERRUPTIBLE, 0, 0, 0, far_deadline());
+    EXPECT(vm_exit_reason(&exit), EXIT_INTERRUPTIBLE);
+    EXPECT(exit.w[2], CODE + 6);
+}
+
 TEST_VM(vcpu_shadow_ends, "SET_RIP ends a shadow as the instruction would have done")
 {
     struct vm vm;
